@@ -70,7 +70,7 @@ fn heading(end: End) -> &'static str {
         End::Done => "Landed",
         End::NeedsHuman => "Needs a human",
         End::Frozen => "Frozen",
-        End::Released => "Withdrawn",
+        End::Withdrawn => "Withdrawn",
     }
 }
 
@@ -236,7 +236,7 @@ fn closing_text(closing: &Closing) -> String {
     let why = bounded(why.trim(), WHY, Keep::Head);
     let mut out = format!("**{}.** {why}\n", heading(closing.end));
     match closing.end {
-        End::Done | End::Released => {}
+        End::Done | End::Withdrawn => {}
         End::NeedsHuman => out.push_str(
             "\nNext: fix what stopped it, then comment `/afk retry`; or take the issue over.\n",
         ),
@@ -247,7 +247,7 @@ fn closing_text(closing: &Closing) -> String {
     }
     if let Some(landed) = &closing.landed {
         let still = match closing.end {
-            End::Done | End::Released => "",
+            End::Done | End::Withdrawn => "",
             End::NeedsHuman | End::Frozen => " It is still on the default branch.",
         };
         let _ = writeln!(out, "\nLanded commit: {landed}.{still}");
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn the_whole_comment_at_each_end() {
         let mut shown = Vec::new();
-        for end in [End::Done, End::NeedsHuman, End::Frozen, End::Released] {
+        for end in [End::Done, End::NeedsHuman, End::Frozen, End::Withdrawn] {
             let phase = if end == End::Done { Phase::Done } else { Phase::Ci };
             let closing = Closing {
                 end,

@@ -97,8 +97,8 @@ impl Context {
             | Plan::Integrate
             | Plan::Judge
             | Plan::Try
-            | Plan::AskCandidate
-            | Plan::AskBase
+            | Plan::CheckCandidate
+            | Plan::CheckBase
             | Plan::Land
             | Plan::Find
             | Plan::Confirm
@@ -106,8 +106,8 @@ impl Context {
             | Plan::StepAside
             | Plan::TakeUp
             | Plan::Adopt
-            | Plan::AskStages
-            | Plan::AskDescendants
+            | Plan::CheckStages
+            | Plan::CheckDescendants
             | Plan::ProveLanded
             | Plan::Wait { .. } => None,
         }

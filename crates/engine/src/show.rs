@@ -110,7 +110,7 @@ impl Engine {
 
 fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> WantedState {
     let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
-    let escalated = end.is_some_and(End::is_handed_back);
+    let escalated = end.is_some_and(End::is_handed_over);
     let mut wanted = WantedState { comment: started || escalated, ..WantedState::default() };
     let label = |on: bool, name: &str, list: &mut Vec<String>| {
         if on {
@@ -144,7 +144,7 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
             label(!seen.human, &config.human_label, add);
             wanted.open = closed_by_us(seen).then_some(true);
         }
-        Some(End::Released) => {
+        Some(End::Withdrawn) => {
             label(seen.in_progress, &config.in_progress_label, remove);
             let taken_back = run.cancel.as_ref().is_some_and(|cancel| match cancel.how {
                 CancelHow::Closed

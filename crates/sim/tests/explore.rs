@@ -77,7 +77,7 @@ fn no_seed_breaks_an_invariant() {
     );
     println!("webhooks of pulls, astray, of stages, astray: {of_kinds:?}");
     assert!(of_kinds.iter().all(|sum| *sum > 0), "webhooks of pulls and stages: {of_kinds:?}");
-    for end in [End::Done, End::NeedsHuman, End::Frozen, End::Released] {
+    for end in [End::Done, End::NeedsHuman, End::Frozen, End::Withdrawn] {
         assert!(ends.contains(&end), "no run ends as {end:?}");
     }
     for fault in [

@@ -125,7 +125,7 @@ pub(super) async fn commit(store: &Store, commit: Commit) -> Result<Committed, S
         live: run.settled_at.is_none(),
         locks: run.holds_lock(),
         waits: run.wants_lock(),
-        handed_back: run.conclusion.as_ref().is_some_and(|end| end.end.is_handed_back()),
+        handed_back: run.conclusion.as_ref().is_some_and(|end| end.end.is_handed_over()),
         reserved: run.reserved(),
         at,
         entry: journal::Entry::new(&transition, &context)?,

@@ -84,7 +84,7 @@ impl From<End> for Exit {
             End::Done => Self::Done,
             End::NeedsHuman => Self::NeedsHuman,
             End::Frozen => Self::Frozen,
-            End::Released => Self::Waiting,
+            End::Withdrawn => Self::Waiting,
         }
     }
 }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_outcome_has_a_code_of_its_own() {
-        let ends = [End::Done, End::NeedsHuman, End::Frozen, End::Released];
+        let ends = [End::Done, End::NeedsHuman, End::Frozen, End::Withdrawn];
         assert_eq!(ends.map(|end| Exit::from(end).code()), [0, 4, 5, 3]);
     }
 }

@@ -83,7 +83,7 @@ impl Demo {
             Some(Some(End::Done)) => Outcome::Done,
             Some(Some(End::NeedsHuman)) => Outcome::NeedsHuman,
             Some(Some(End::Frozen)) => Outcome::Frozen,
-            Some(Some(End::Released) | None) => Outcome::Released,
+            Some(Some(End::Withdrawn) | None) => Outcome::Released,
         };
         let evidence = |run: RunId| Some(self.app.archive.path(run)).filter(|path| path.exists());
         let mut phases = vec![PhaseTime { phase: "setup", ms: self.setup_ms }];

@@ -231,7 +231,7 @@ pub const fn outcome(end: End) -> &'static str {
         End::Done => "done",
         End::NeedsHuman => "needs a human",
         End::Frozen => "frozen",
-        End::Released => "withdrawn",
+        End::Withdrawn => "withdrawn",
     }
 }
 
@@ -248,7 +248,7 @@ pub fn release_again(policy: &Policy, issue: &IssueRef) -> String {
 fn next(end: End, issue: &IssueRef, policy: &Policy) -> Option<String> {
     let again = release_again(policy, issue);
     match end {
-        End::Done | End::Released => None,
+        End::Done | End::Withdrawn => None,
         End::NeedsHuman => {
             Some(format!("fix what stopped it, then {again}; `afk show {issue}` has the details"))
         }

@@ -76,7 +76,7 @@ pub async fn journal(store: &dyn Store, run: &Run) -> PortResult<Vec<JournalRow>
 
 /// Where the run's files are; none unless it was handed to a person.
 fn kept(operator: &Operator, run: &Run) -> Result<Option<RunFiles>, Error> {
-    if !run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end.is_handed_back()) {
+    if !run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end.is_handed_over()) {
         return Ok(None);
     }
     let spaces = Workspaces::open(&data_dir(&operator.config)?.join("work"))

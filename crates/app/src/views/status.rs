@@ -50,7 +50,7 @@ pub struct Status {
     /// Live runs.
     pub runs: Vec<RunView>,
     /// Issues that their newest run handed to a person, and that still wait for one.
-    pub handed_back: Vec<HandedBack>,
+    pub handed_back: Vec<HandedOver>,
     /// Ready issues of enrolled repos that no run works, with their gates.
     pub ready: Vec<HeldIssue>,
     /// Repos whose issues could not be read, and why.
@@ -96,7 +96,7 @@ pub struct HeldIssue {
 
 /// An issue that a run handed to a person, and that nobody has taken up since.
 #[derive(Debug, Clone, Serialize)]
-pub struct HandedBack {
+pub struct HandedOver {
     /// The issue.
     pub issue: IssueRef,
     /// Its title, as it was accepted.
@@ -115,7 +115,7 @@ pub struct FromTrackers {
     read: Instant,
     /// The switches at that time, which decide gates, too.
     switches: Switches,
-    handed_back: Vec<HandedBack>,
+    handed_back: Vec<HandedOver>,
     ready: Vec<HeldIssue>,
     unreadable: Vec<UnreadableRepo>,
 }
@@ -248,7 +248,7 @@ async fn ready(app: &App, live: &[StoredRun]) -> (Vec<HeldIssue>, Vec<Unreadable
 /// Reads the issues that their newest runs handed to a person and that still wait for one: they are
 /// open and have the label for a person. `known` says whether the configuration is valid, without
 /// which the name of that label is unknown and not looked at.
-async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
+async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedOver>, Error> {
     let ports = app.engine.ports();
     let filter = Filter { handed_back: true, limit: RECENT, ..Filter::default() };
     let recent = ports.store.runs(&filter).await?.into_iter();
@@ -263,7 +263,7 @@ async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
             })
         });
         let (title, issue, run) = (run.pinned.title, run.issue, run.id);
-        (!taken).then_some(HandedBack { issue, title, run, at: end.at, why: end.why })
+        (!taken).then_some(HandedOver { issue, title, run, at: end.at, why: end.why })
     });
     let there = stream::iter(asked).buffered(AT_ONCE).filter_map(future::ready);
     Ok(there.take(HANDED_BACK).collect().await)

@@ -113,13 +113,13 @@ fn needs_the_lock(next: Plan) -> bool {
         | Plan::Integrate
         | Plan::Judge
         | Plan::Try
-        | Plan::AskCandidate
-        | Plan::AskBase
+        | Plan::CheckCandidate
+        | Plan::CheckBase
         | Plan::Land
         | Plan::OpenPullRequest
         | Plan::Adopt
-        | Plan::AskStages
-        | Plan::AskDescendants
+        | Plan::CheckStages
+        | Plan::CheckDescendants
         | Plan::ProveLanded => true,
     }
 }
@@ -142,7 +142,7 @@ fn takes_for_landed(now: &Situation, next: Plan) -> bool {
         Plan::Conclude { end: End::Done } => landed,
         Plan::Conclude { end: End::Frozen } => landed && alone,
         Plan::Turn { cause: TurnCause::FixForward } => landed,
-        Plan::Conclude { end: End::NeedsHuman | End::Released }
+        Plan::Conclude { end: End::NeedsHuman | End::Withdrawn }
         | Plan::Turn {
             cause:
                 TurnCause::Opening
@@ -163,8 +163,8 @@ fn takes_for_landed(now: &Situation, next: Plan) -> bool {
         | Plan::Integrate
         | Plan::Judge
         | Plan::Try
-        | Plan::AskCandidate
-        | Plan::AskBase
+        | Plan::CheckCandidate
+        | Plan::CheckBase
         | Plan::Land
         | Plan::Find
         | Plan::Confirm
@@ -172,8 +172,8 @@ fn takes_for_landed(now: &Situation, next: Plan) -> bool {
         | Plan::StepAside
         | Plan::TakeUp
         | Plan::Adopt
-        | Plan::AskStages
-        | Plan::AskDescendants
+        | Plan::CheckStages
+        | Plan::CheckDescendants
         | Plan::ProveLanded
         | Plan::Wait { .. } => false,
     }
@@ -203,10 +203,10 @@ fn leaves_a_push(next: Plan) -> bool {
         | Plan::Integrate
         | Plan::Judge
         | Plan::Try
-        | Plan::AskCandidate
-        | Plan::AskBase
-        | Plan::AskStages
-        | Plan::AskDescendants
+        | Plan::CheckCandidate
+        | Plan::CheckBase
+        | Plan::CheckStages
+        | Plan::CheckDescendants
         | Plan::ProveLanded => true,
     }
 }
@@ -310,8 +310,8 @@ fn held(now: &Situation, next: Plan) -> Plan {
         | Plan::Integrate
         | Plan::Judge
         | Plan::Try
-        | Plan::AskCandidate
-        | Plan::AskBase
+        | Plan::CheckCandidate
+        | Plan::CheckBase
         | Plan::Land
         | Plan::Find
         | Plan::Confirm
@@ -319,8 +319,8 @@ fn held(now: &Situation, next: Plan) -> Plan {
         | Plan::StepAside
         | Plan::TakeUp
         | Plan::Adopt
-        | Plan::AskStages
-        | Plan::AskDescendants
+        | Plan::CheckStages
+        | Plan::CheckDescendants
         | Plan::ProveLanded => next,
     }
 }
@@ -423,8 +423,8 @@ fn by_candidate(now: &Situation, candidate: CandidateState) -> Plan {
         CandidateState::Pushed { overdue: true } | CandidateState::Excused { overdue: true } => {
             give_up(now)
         }
-        CandidateState::Pushed { overdue: false } => Plan::AskCandidate,
-        CandidateState::Excused { overdue: false } => Plan::AskBase,
+        CandidateState::Pushed { overdue: false } => Plan::CheckCandidate,
+        CandidateState::Excused { overdue: false } => Plan::CheckBase,
         CandidateState::PullRequestUnopened if now.frozen => Plan::Wait { reason: Waiting::Freeze },
         CandidateState::PullRequestUnopened => Plan::OpenPullRequest,
         CandidateState::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
@@ -457,10 +457,10 @@ fn by_verdict(now: &Situation) -> Plan {
             if overdue {
                 conclude(now, End::NeedsHuman)
             } else {
-                Plan::AskDescendants
+                Plan::CheckDescendants
             }
         }
-        Landed::Pending { overdue: false } => Plan::AskStages,
+        Landed::Pending { overdue: false } => Plan::CheckStages,
     }
 }
 
@@ -494,7 +494,7 @@ fn left_behind(now: &Situation) -> End {
 /// No more turns: release, or follow what landed to its verdict.
 fn let_go(now: &Situation) -> Plan {
     match now.landed {
-        Landed::Nothing => conclude(now, End::Released),
+        Landed::Nothing => conclude(now, End::Withdrawn),
         Landed::Green { evidence: EvidenceState::Complete } => conclude(now, End::Done),
         Landed::Green { evidence: EvidenceState::Refused | EvidenceState::Missing { .. } } => {
             conclude(now, End::NeedsHuman)
@@ -534,9 +534,9 @@ fn await_verdict(now: &Situation, overdue: bool) -> Plan {
         return conclude(now, End::NeedsHuman);
     }
     stopped(now).unwrap_or(match now.landed {
-        Landed::Pending { .. } => Plan::AskStages,
+        Landed::Pending { .. } => Plan::CheckStages,
         Landed::Nothing | Landed::Green { .. } | Landed::Red { .. } | Landed::Void { .. } => {
-            Plan::AskDescendants
+            Plan::CheckDescendants
         }
     })
 }

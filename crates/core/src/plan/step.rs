@@ -38,10 +38,12 @@ pub enum Plan {
     Try,
     /// Run the stages that must pass before landing on the candidate; a failure is recorded as a
     /// refusal, unless the base fails too.
-    AskCandidate,
+    #[serde(rename = "ask_candidate")]
+    CheckCandidate,
     /// Check whether the default branch, which failed as the candidate did, passes again; make a
     /// candidate on top of what does.
-    AskBase,
+    #[serde(rename = "ask_base")]
+    CheckBase,
     /// Push the candidate to the default branch, or find that it is there.
     Land,
     /// Read the default branch: whether the push that was begun put the candidate there, or what
@@ -58,10 +60,12 @@ pub enum Plan {
     /// Record what landed with the pull request that people merged.
     Adopt,
     /// Run or poll the stages of the landed commit.
-    AskStages,
+    #[serde(rename = "ask_stages")]
+    CheckStages,
     /// Run or poll the stages of descendants of the landed commit: the first decisive answer counts
     /// for it.
-    AskDescendants,
+    #[serde(rename = "ask_descendants")]
+    CheckDescendants,
     /// Prove what landed without a proof.
     ProveLanded,
     /// Nothing to do until something changes or the time comes.
@@ -81,16 +85,18 @@ pub enum End {
     NeedsHuman,
     /// Handed to a person with the repo frozen and the broken commit in place.
     Frozen,
-    /// Released, and no doorbell rings: cancelled, or a gate closed before the first turn.
-    Released,
+    /// Ended without a doorbell: a person withdrew the issue, or a gate closed before the first
+    /// turn. It is stored and printed as `released`.
+    #[serde(rename = "released")]
+    Withdrawn,
 }
 
 impl End {
     /// Whether the issue belongs to a person after this end.
-    pub const fn is_handed_back(self) -> bool {
+    pub const fn is_handed_over(self) -> bool {
         match self {
             Self::NeedsHuman | Self::Frozen => true,
-            Self::Done | Self::Released => false,
+            Self::Done | Self::Withdrawn => false,
         }
     }
 }

@@ -84,7 +84,7 @@ fn what_stops_the_clocks_and_whose_an_issue_is_in_the_end() {
     check(&[Halt, Freeze], Some(Standstill::Held));
     check(&[Question, PullRequest, UsageLimit, Agent], Some(Standstill::Wait));
     check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], None);
-    let back = [End::Done, End::NeedsHuman, End::Frozen, End::Released].map(End::is_handed_back);
+    let back = [End::Done, End::NeedsHuman, End::Frozen, End::Withdrawn].map(End::is_handed_over);
     assert_eq!(back, [false, true, true, false]);
 }
 
@@ -99,19 +99,19 @@ fn row_2_a_cancel_releases_or_follows_the_verdict_without_another_turn() {
     check(Situation { cancelled: true, ..RUNNING }, Plan::Interrupt);
     let landed = Landed::Pending { overdue: false };
     check(Situation { cancelled: true, landed, ..RUNNING }, Plan::Interrupt);
-    check(cancelled(Landed::Nothing), ends(End::Released));
+    check(cancelled(Landed::Nothing), ends(End::Withdrawn));
     check(cancelled(GREEN), ends(End::Done));
     check(cancelled(UNPROVED), Plan::ProveLanded);
     check(cancelled(RED), ends(End::Frozen));
-    check(cancelled(Landed::Pending { overdue: false }), Plan::AskStages);
+    check(cancelled(Landed::Pending { overdue: false }), Plan::CheckStages);
     check(cancelled(Landed::Pending { overdue: true }), ends(End::NeedsHuman));
-    check(cancelled(NOT_OURS), Plan::AskDescendants);
+    check(cancelled(NOT_OURS), Plan::CheckDescendants);
     // A live stage is left alone as long as its verdict is awaited.
     let staging =
         |landed| Situation { alive: Alive::Stages { grace_over: false }, ..cancelled(landed) };
-    check(staging(Landed::Pending { overdue: false }), Plan::AskStages);
+    check(staging(Landed::Pending { overdue: false }), Plan::CheckStages);
     check(staging(Landed::Pending { overdue: true }), Plan::Interrupt);
-    check(staging(NOT_OURS), Plan::AskDescendants);
+    check(staging(NOT_OURS), Plan::CheckDescendants);
     check(staging(Landed::Nothing), Plan::Interrupt);
 }
 
@@ -123,7 +123,7 @@ fn row_3_a_halt_stops_everything_and_keeps_the_lock() {
     check(Situation { halted: true, ..landed(RED) }, waits(Waiting::Halt));
     // A cancel releases even under a halt; what landed is followed once the halt is lifted.
     let cancelled = |now| Situation { halted: true, cancelled: true, ..now };
-    check(cancelled(landed(Landed::Nothing)), ends(End::Released));
+    check(cancelled(landed(Landed::Nothing)), ends(End::Withdrawn));
     let pending = landed(Landed::Pending { overdue: false });
     check(cancelled(pending), waits(Waiting::Halt));
     let staging = Situation { alive: Alive::Stages { grace_over: false }, ..pending };
@@ -153,8 +153,8 @@ fn row_6_a_spent_run_stops_and_is_judged_by_what_landed() {
     check(spent(RUNNING), Plan::Interrupt);
     check(spent(Situation { alive: STILL, ..RUNNING }), ends(End::NeedsHuman));
     check(spent(landed(RED)), ends(End::Frozen));
-    check(spent(landed(NOT_OURS)), Plan::AskDescendants);
-    check(spent(landed(Landed::Pending { overdue: false })), Plan::AskStages);
+    check(spent(landed(NOT_OURS)), Plan::CheckDescendants);
+    check(spent(landed(Landed::Pending { overdue: false })), Plan::CheckStages);
     check(spent(landed(Landed::Pending { overdue: true })), ends(End::NeedsHuman));
     check(spent(landed(GREEN)), ends(End::Done));
 }
@@ -163,7 +163,7 @@ fn row_6_a_spent_run_stops_and_is_judged_by_what_landed() {
 fn row_7_the_gates_are_asked_again_before_the_first_turn() {
     let gates = |gates| Situation { alive: STILL, turn: TurnState::None { gates }, ..RUNNING };
     check(gates(Gates::Open), Plan::Open);
-    check(gates(Gates::Refused), ends(End::Released));
+    check(gates(Gates::Refused), ends(End::Withdrawn));
     check(gates(Gates::Unreadable), waits(Waiting::Gates));
 }
 
@@ -179,7 +179,7 @@ fn row_6a_no_agent_that_lands_by_itself_is_at_work_under_a_freeze() {
     check(held(TurnState::Failed { backoff_over: true }, STILL), waits(Waiting::Freeze));
     // What the agent landed before the freeze is followed.
     let landed = Landed::Pending { overdue: false };
-    check(Situation { landed, ..held(NOTHING_NEW, STILL) }, Plan::AskStages);
+    check(Situation { landed, ..held(NOTHING_NEW, STILL) }, Plan::CheckStages);
     check(Situation { landed: RED, ..held(NOTHING_NEW, STILL) }, waits(Waiting::Freeze));
     // What the agent may have landed is read first.
     check(Situation { push_unconfirmed: true, ..held(TurnState::Interrupted, STILL) }, Plan::Find);
@@ -228,7 +228,7 @@ fn row_9_a_lowered_budget_stops_the_turn_that_may_spend_more() {
     }
     check(lowered(TurnState::Unknown), waits(Waiting::Executor));
     let gates = TurnState::None { gates: Gates::Refused };
-    check(Situation { alive: STILL, ..lowered(gates) }, ends(End::Released));
+    check(Situation { alive: STILL, ..lowered(gates) }, ends(End::Withdrawn));
     let halted = Situation { halted: true, alive: STILL, ..lowered(RUNNING.turn) };
     check(halted, waits(Waiting::Halt));
 }
@@ -302,7 +302,7 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
         said(Situation { halted: true, ..offering(CandidateState::Clear) }),
         waits(Waiting::Halt),
     );
-    check(said(Situation { cancelled: true, ..landed(Landed::Nothing) }), ends(End::Released));
+    check(said(Situation { cancelled: true, ..landed(Landed::Nothing) }), ends(End::Withdrawn));
     check(said(Situation { spent: true, ..landed(Landed::Nothing) }), ends(End::NeedsHuman));
     check(said(landed(GREEN)), ends(End::Done));
 }
@@ -323,14 +323,14 @@ fn rows_13_and_14_a_breach_escalates_and_a_refusal_is_corrected() {
 fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(offering(CandidateState::Untried), Plan::Try);
     check(Situation { frozen: true, ..offering(CandidateState::Untried) }, waits(Waiting::Freeze));
-    check(offering(CandidateState::Pushed { overdue: false }), Plan::AskCandidate);
+    check(offering(CandidateState::Pushed { overdue: false }), Plan::CheckCandidate);
     check(offering(CandidateState::Pushed { overdue: true }), ends(End::NeedsHuman));
     check(offering(CandidateState::Refused(Refusal::Stage)), turn(TurnCause::Refused));
     check(offering(CandidateState::Refused(Refusal::Message)), turn(TurnCause::Refused));
     // A red base costs no refusal, and is waited for.
     let excused = |overdue| offering(CandidateState::Excused { overdue });
-    check(excused(false), Plan::AskBase);
-    check(Situation { refusals_left: false, ..excused(false) }, Plan::AskBase);
+    check(excused(false), Plan::CheckBase);
+    check(Situation { refusals_left: false, ..excused(false) }, Plan::CheckBase);
     check(excused(true), ends(End::NeedsHuman));
     check(Situation { landed: RED, ..excused(true) }, ends(End::Frozen));
     check(offering(CandidateState::PullRequestOpen), Plan::StepAside);
@@ -353,7 +353,7 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(aside(landed(RED)), Plan::TakeUp);
     let stopped = Situation { cancelled: true, ..open(CandidateState::PullRequestOpen) };
     check(aside(stopped), Plan::Find);
-    check(aside(Situation { push_unconfirmed: false, ..stopped }), ends(End::Released));
+    check(aside(Situation { push_unconfirmed: false, ..stopped }), ends(End::Withdrawn));
     check(aside(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
     check(open(CandidateState::PullRequestMerged), Plan::Adopt);
     check(Situation { cancelled: true, ..open(CandidateState::PullRequestOpen) }, Plan::Find);
@@ -369,10 +369,10 @@ fn rows_17_to_20_a_turn_without_a_new_head_is_judged_by_what_landed() {
     check(landed(Landed::Nothing), ends(End::NeedsHuman));
     check(landed(RED), turn(TurnCause::FixForward));
     check(Situation { fixes_left: false, ..landed(RED) }, ends(End::Frozen));
-    check(landed(NOT_OURS), Plan::AskDescendants);
-    check(landed(Landed::Void { overdue: false }), Plan::AskDescendants);
+    check(landed(NOT_OURS), Plan::CheckDescendants);
+    check(landed(Landed::Void { overdue: false }), Plan::CheckDescendants);
     check(landed(Landed::Void { overdue: true }), ends(End::NeedsHuman));
-    check(landed(Landed::Pending { overdue: false }), Plan::AskStages);
+    check(landed(Landed::Pending { overdue: false }), Plan::CheckStages);
     check(landed(Landed::Pending { overdue: true }), ends(End::Frozen));
 }
 
@@ -435,7 +435,7 @@ fn row_3a_what_only_a_person_can_mend_ends_the_run() {
     check(impeded(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
     // A cancelled run is released, unless it landed something whose verdict nobody can follow.
     let cancelled = |now: Situation| Situation { cancelled: true, ..impeded(now) };
-    check(cancelled(landed(Landed::Nothing)), ends(End::Released));
+    check(cancelled(landed(Landed::Nothing)), ends(End::Withdrawn));
     check(cancelled(landed(Landed::Pending { overdue: false })), ends(End::NeedsHuman));
 }
 
@@ -480,7 +480,7 @@ fn what_landed_is_looked_for_once_more_before_anything_follows_from_it() {
     check(unseen(Situation { spent: true, landed: RED, alive, ..RUNNING }), ends(End::Frozen));
     // A plan that only waits does not read the branch, nor does an end that claims nothing of it.
     check(unseen(landed(UNPROVED)), Plan::ProveLanded);
-    check(unseen(landed(NOT_OURS)), Plan::AskDescendants);
+    check(unseen(landed(NOT_OURS)), Plan::CheckDescendants);
     check(unseen(landed(Landed::Void { overdue: true })), ends(End::NeedsHuman));
     check(unseen(landed(Landed::Nothing)), ends(End::NeedsHuman));
     // The branch cannot be read, and the wait for it is over.

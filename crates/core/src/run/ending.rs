@@ -27,7 +27,7 @@ impl Run {
                 let landed = self.landed().map_or("", |landed| landed.commit.short());
                 format!("{landed} landed on {}, proved and green", self.branch())
             }
-            End::Released => self.let_go_because(),
+            End::Withdrawn => self.let_go_because(),
             End::NeedsHuman | End::Frozen => self.stopped_because(seen, limits, now),
         };
         let alive = now.alive != Alive::Nothing;
@@ -47,7 +47,7 @@ impl Run {
         let unknown = unknown.or(unread);
         let unanswered = now.landed == (Landed::Pending { overdue: true });
         let late = (now.spent && !self.lacks_money(now)) || unanswered;
-        let late = late && end.is_handed_back();
+        let late = late && end.is_handed_over();
         let wanted = late || alive.is_some() || unknown.is_some();
         let error = self.last_error(seen).filter(|error| wanted && !why.contains(error.trim()));
         let error = error.map(|error| format!("the last error was: {}", error.trim()));

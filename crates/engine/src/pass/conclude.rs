@@ -41,7 +41,7 @@ impl Pass<'_> {
             End::Done => Some(DoorbellKind::Done),
             End::NeedsHuman => Some(DoorbellKind::NeedsHuman),
             End::Frozen => Some(DoorbellKind::Frozen),
-            End::Released => None,
+            End::Withdrawn => None,
         };
         let sends = kind.map(|kind| {
             Doorbell::new(&Ring {
@@ -124,7 +124,7 @@ impl Pass<'_> {
         }
         let stages = self.config.limits(&self.repo).stages;
         self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
-        let forensics = end.is_handed_back();
+        let forensics = end.is_handed_over();
         if !self.dropped {
             let mut judged = Vec::new();
             match self.judged(&mut judged).await {

@@ -343,15 +343,15 @@ impl Pass<'_> {
             | Plan::Integrate
             | Plan::Judge
             | Plan::Try
-            | Plan::AskCandidate
-            | Plan::AskBase
+            | Plan::CheckCandidate
+            | Plan::CheckBase
             | Plan::Land
             | Plan::Find
             | Plan::Confirm
             | Plan::OpenPullRequest
             | Plan::Adopt
-            | Plan::AskStages
-            | Plan::AskDescendants
+            | Plan::CheckStages
+            | Plan::CheckDescendants
             | Plan::ProveLanded => None,
         };
         match wanted {

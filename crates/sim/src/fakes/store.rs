@@ -53,7 +53,7 @@ impl Store for Sim {
                 found.retain(|stored| {
                     let end = stored.run.conclusion.as_ref().map(|conclusion| conclusion.end);
                     let newest = seen.insert(stored.run.issue.clone());
-                    newest && end.is_some_and(End::is_handed_back)
+                    newest && end.is_some_and(End::is_handed_over)
                 });
             }
             found.retain(|stored| {

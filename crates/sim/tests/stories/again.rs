@@ -118,7 +118,7 @@ async fn frozen_and_released_issues_are_released_again_too() {
     stopped.until("at work", |world| world.tracker.issues[&seven()].has("agent-in-progress")).await;
     write(&stopped, "/afk stop", &person("ann"));
     stopped.settle().await;
-    stopped.ended(End::Released);
+    stopped.ended(End::Withdrawn);
     for story in [frozen, stopped] {
         write(&story, "/afk retry", &person("ann"));
         story.rounds(2).await;
@@ -381,7 +381,7 @@ async fn what_is_unclear_or_too_late_is_told_in_the_runs_own_comment_once() {
     assert_eq!(said.matches("an amount in US dollars").count(), 1, "{said}");
     write(&story, "/afk stop", &person("ann"));
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     write(&story, "/afk say It was the wrong door.", &person("ann"));
     let story = story.restarted("second");
     story.rounds(5).await;

@@ -97,7 +97,7 @@ async fn a_head_that_was_held_goes_on_once_it_is_seen_to_pass() {
     let story = Story::new().with_issue(vec![good_work()]);
     story.sim.with(|world| world.jobs.absent.insert("verify".to_owned()));
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     story.rounds(5).await;
     assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "held for half an hour");
     story.sim.with(|world| world.jobs.absent.clear());
@@ -155,7 +155,7 @@ async fn reports_that_tell_failures_apart_excuse_a_red_base_only_where_none_is_w
         let run = story.run();
         assert_eq!(run.turn().is_some(), begins, "{health:?}");
         let end = run.conclusion.map(|conclusion| conclusion.end);
-        assert_eq!(end, (!begins).then_some(End::Released), "{health:?}");
+        assert_eq!(end, (!begins).then_some(End::Withdrawn), "{health:?}");
         assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "{health:?}");
     }
 }

@@ -15,7 +15,7 @@ async fn taken_back(how: CancelHow, take: impl Fn(&mut World)) {
     story.rounds(2).await;
     story.sim.with(|world| take(world));
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     assert_eq!(run.cancel.map(|cancel| cancel.how), Some(how));
     story.sim.with(|world| {
         let issue = &world.tracker.issues[&seven()];
@@ -91,7 +91,7 @@ async fn a_cancel_does_not_depend_on_the_trackers_clock() {
         story.marked().await;
         story.sim.with(|world| unlabel(world, "ready-for-agent", "ann"));
         let run = story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
         assert_eq!(run.cancel.map(|cancel| cancel.how), Some(CancelHow::Unreadied), "{minutes}");
 
         // Ann had closed the issue and opened it again; later a forge closes it because of our own
@@ -125,7 +125,7 @@ async fn a_run_that_a_person_began_is_cancelled_by_the_removal_of_its_repo_alone
         story.marked().await;
         story.sim.with(|world| world.config.allowlist.clear());
         story.settle().await;
-        story.ended(if enrolled { End::Released } else { End::Done });
+        story.ended(if enrolled { End::Withdrawn } else { End::Done });
     }
 }
 
@@ -170,7 +170,7 @@ async fn a_label_is_taken_off_and_put_on_as_the_forge_spells_it() {
         assert_eq!(story.count("tracker.label"), written, "it is there");
         story.sim.with(|world| unlabel(world, label, "ann"));
         let run = story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
         assert_eq!(run.cancel.map(|cancel| cancel.how), Some(how));
         assert_eq!(labels(&story), Vec::<String>::new());
     }

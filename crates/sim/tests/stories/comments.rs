@@ -47,7 +47,7 @@ async fn a_stop_in_a_comment_lets_the_issue_go() {
     let story = at_work(Vec::new()).await;
     write(&story, "/afk stop\nIt is the wrong door.", &person("ann"));
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     let cancel = run.cancel.expect("a cancel");
     assert_eq!((cancel.how, cancel.by), (CancelHow::Stopped, Some(person("ann"))));
 }
@@ -64,7 +64,7 @@ async fn no_switch_of_dispatch_keeps_a_stop_from_being_heard() {
         throw(&story);
         write(&story, "/afk stop", &person("ann"));
         story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
     }
 }
 
@@ -149,7 +149,7 @@ async fn words_that_were_put_into_a_trusted_persons_mouth_steer_nothing() {
     assert_eq!(requests(&story), Vec::<String>::new());
     write(&story, "/afk stop", &person("ann"));
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_bot_that_is_listed_by_id_steers() {
     story.sim.with(|world| world.config.trust.allow_ids.insert("robot".to_owned()));
     write(&story, "/afk stop", &Actor { bot: true, ..person("robot") });
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn a_grace_that_was_once_begun_does_not_run_on_in_the_next_turn() {
         world.set_open(&seven(), false, &person("ann"));
     });
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
 }
 
 #[tokio::test]

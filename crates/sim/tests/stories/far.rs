@@ -211,7 +211,7 @@ async fn what_the_agent_pushes_while_it_is_stopped_is_followed() {
             ask(world, "stop", Request::Stop);
         });
         let run = story.settle().await;
-        story.ended(if lingering { End::Done } else { End::Released });
+        story.ended(if lingering { End::Done } else { End::Withdrawn });
         assert_eq!(run.landed().is_some(), lingering);
         if lingering {
             landed_by_its_agent(&story, &run);
@@ -317,7 +317,7 @@ async fn an_agent_that_nobody_can_ask_about_is_not_believed_dead() {
         ask(world, "stop", Request::Stop);
     });
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
 }
 
 /// Where the control plane lands, the clone is the same for both executors, and neither knows the
@@ -345,6 +345,6 @@ async fn a_repo_that_is_given_to_another_machine_or_back_gets_no_second_agent() 
             ask(world, "stop", Request::Stop);
         });
         story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
     }
 }

@@ -88,7 +88,7 @@ async fn a_base_for_which_nothing_can_be_fetched_costs_no_turn() {
         world.somebody_lands(&repo("o/r"), &[("Cargo.lock", "UNFETCHABLE")]);
     });
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     assert!(run.attempts.is_empty());
     let why = run.base_fails.unwrap();
     assert!(why.contains("what it needs could not be fetched: `fetch` fails"), "{why}");

@@ -177,7 +177,7 @@ async fn shadow_does_nothing_for_a_live_run_whatever_fails() {
             world.broken.clear();
         });
         story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
         assert!(story.sim.with(|world| world.store.requests[0].1.answered.is_some()));
     }
 }
@@ -245,7 +245,7 @@ async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
     let story = opened().await;
     story.sim.with(|world| world.tracker.permissions.clear());
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     story.sim.with(|world| {
         assert!(world.agents.turns.is_empty() && world.rung().is_empty());
         assert!(world.tracker.issues[&seven()].comments.is_empty());
@@ -267,7 +267,7 @@ async fn a_text_that_changes_before_the_first_turn_is_worked_by_another_run() {
     story.until("two runs over", over).await;
     story.sim.with(|world| {
         let ends = world.store.all().into_iter().map(|run| run.conclusion.map(|one| one.end));
-        assert_eq!(ends.collect::<Vec<_>>(), [Some(End::Released), Some(End::Done)]);
+        assert_eq!(ends.collect::<Vec<_>>(), [Some(End::Withdrawn), Some(End::Done)]);
         assert_eq!(world.agents.turns.len(), 1, "no turn was told the old text");
     });
 }
@@ -287,7 +287,7 @@ async fn a_gate_that_closes_before_the_recorded_turn_starts_releases_the_run() {
         story.rounds(2).await;
         story.sim.with(|world| world.broken.clear());
         story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
         story.sim.with(|world| {
             assert!(world.agents.turns.is_empty() && world.rung().is_empty(), "gate {n}");
             assert!(world.tracker.issues[&seven()].comments.is_empty(), "gate {n}");
@@ -357,7 +357,7 @@ async fn an_agent_that_goes_away_before_its_first_turn_leaves_the_issue_ready() 
             world.jobs.hanging.clear();
         });
         story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
         story.rounds(20).await;
         story.sim.with(|world| {
             assert!(world.agents.turns.is_empty(), "lack {n}");

@@ -264,7 +264,7 @@ async fn a_run_whose_repo_is_not_configured_any_more_is_stopped_and_let_go() {
         story.rounds(10).await;
         let run = story.run().id;
         assert_eq!(story.sim.with(|world| world.alive(run)), [], "halted: {halted}");
-        dropped(&story, End::Released).await;
+        dropped(&story, End::Withdrawn).await;
         assert!(story.sim.with(|world| world.rung().is_empty()), "a cancel rings no bell");
     }
 }

@@ -123,7 +123,7 @@ async fn an_obstacle_waits_for_a_halt_to_be_lifted_and_a_cancel_lets_go() {
         world.set_open(&seven(), false, &person("ann"));
     });
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
 }
 
 #[tokio::test]

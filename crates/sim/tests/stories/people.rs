@@ -26,7 +26,7 @@ async fn a_stop_in_the_middle_of_a_turn_lets_the_issue_go() {
     story.marked().await;
     story.sim.with(|world| ask(world, "a", Request::Stop));
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     let cancel = run.cancel.expect("a cancel");
     assert_eq!((cancel.how, cancel.by), (CancelHow::Stopped, Some(person("ann"))));
     assert_eq!(answers(&story), [Some("stopped".to_owned())]);
@@ -43,7 +43,7 @@ async fn a_stop_is_obeyed_under_a_pause() {
     story.switch(&Switch::Pause, true);
     story.sim.with(|world| ask(world, "a", Request::Stop));
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
 }
 
 #[tokio::test]

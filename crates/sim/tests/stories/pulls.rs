@@ -194,7 +194,7 @@ async fn a_run_beside_another_ends_when_its_pull_request_is_closed_or_it_is_stop
         story.sim.with(|world| act(world));
         story.until("ended", |world| run_of(world, 7).settled_at.is_some()).await;
         story.sim.with(|world| {
-            assert_eq!(run_of(world, 7).conclusion.unwrap().end, End::Released);
+            assert_eq!(run_of(world, 7).conclusion.unwrap().end, End::Withdrawn);
             assert_eq!(state(world), PullState::Closed);
             assert!(run_of(world, 8).holds_lock(), "the other goes on");
             assert!(!world.tracker.issues[&seven()].has("ready-for-agent"));
@@ -469,7 +469,7 @@ async fn what_people_close_cancels_the_run() {
         let story = open(vec![good_work()]).await;
         story.sim.with(|world| world.people_close(&repo("o/r"), &closed));
         let run = story.settle().await;
-        story.ended(End::Released);
+        story.ended(End::Withdrawn);
         assert_eq!(run.cancel.map(|cancel| cancel.how), Some(CancelHow::PullClosed));
         assert!(story.why().contains("the pull request was closed"), "{}", story.why());
         story.sim.with(|world| {
@@ -503,7 +503,7 @@ async fn a_run_that_ends_takes_its_pull_request_back() {
     let story = open(vec![good_work()]).await;
     story.sim.with(|world| ask(world, "stop", Request::Stop));
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     assert_eq!(story.sim.with(|world| state(world)), PullState::Closed);
 }
 

@@ -57,7 +57,7 @@ async fn what_cannot_be_read_of_a_push_is_waited_for_and_then_handed_over_as_unk
     story.rounds(5).await;
     assert!(story.run().cancel.is_some());
     for _ in 0..13 * 12 {
-        assert_eq!(story.run().conclusion.map(|end| end.end == End::Released), None);
+        assert_eq!(story.run().conclusion.map(|end| end.end == End::Withdrawn), None);
         story.sim.advance(SignedDuration::from_mins(5));
         story.rounds(1).await;
         if story.run().conclusion.is_some() {
@@ -102,6 +102,6 @@ async fn a_push_that_never_was_holds_nobody() {
     story.until("a push", |world| world.calls.contains(&"git.push")).await;
     story.sim.with(|world| ask(world, "a", Request::Stop));
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     assert!(run.landed().is_none() && run.unconfirmed_push().is_none());
 }

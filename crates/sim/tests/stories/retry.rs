@@ -347,7 +347,7 @@ async fn a_run_that_was_let_go_before_it_began_loses_nothing() {
     story.until("at the hook", |world| world.jobs.jobs.values().any(runs)).await;
     story.sim.with(|world| world.config.kill_switch = true);
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     hook(false);
     story.sim.with(|world| world.config.kill_switch = false);
     let run = another(&story, 2).await;

@@ -229,7 +229,7 @@ async fn a_cancelled_try_leaves_no_branch() {
     story.rounds(2).await;
     story.sim.with(|world| unlabel(world, "agent-in-progress", "ann"));
     story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     story.sim.with(|world| {
         assert_never_red(world);
         assert!(world.git.past_heads.is_empty());

@@ -76,7 +76,7 @@ async fn a_base_that_fails_already_is_no_agents_to_mend() {
         world.somebody_lands(&repo("o/r"), &[("tests/broken", "expect nowhere anything")]);
     });
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     assert!(run.attempts.is_empty() && run.base_fails.is_some(), "no turn is paid for");
 }
 
@@ -85,7 +85,7 @@ async fn a_verify_that_cannot_be_run_is_no_agents_to_mend() {
     let story = Story::new().with_issue(vec![good_work(), good_work()]);
     story.sim.with(|world| world.jobs.absent.insert("verify".to_owned()));
     let run = story.settle().await;
-    story.ended(End::Released);
+    story.ended(End::Withdrawn);
     assert!(run.attempts.is_empty() && run.base_fails.is_some(), "no turn is paid for");
 }
 

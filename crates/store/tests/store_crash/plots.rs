@@ -99,7 +99,7 @@ pub(crate) const STOPPED: Plot = Plot {
             *done = 1;
         }
     },
-    end: End::Released,
+    end: End::Withdrawn,
     landings: 0,
     bells: &[],
     ..STRAIGHT

@@ -214,7 +214,7 @@ mod tests {
     use afk_core::gates::{Explanation, GateResult};
 
     use afk_app::adapters::Holder;
-    use afk_app::views::{ForgeLimits, HandedBack, HeldIssue, SilentDoorbell};
+    use afk_app::views::{ForgeLimits, HandedOver, HeldIssue, SilentDoorbell};
     use afk_engine::ports::{Freeze, Switches};
 
     use super::super::samples;
@@ -294,7 +294,7 @@ mod tests {
                 ],
             },
             runs: vec![samples::working(), samples::asking()],
-            handed_back: vec![HandedBack {
+            handed_back: vec![HandedOver {
                 issue: "o/web#6".parse().unwrap(),
                 title: "Move the door".to_owned(),
                 run: samples::admitted().id,

@@ -192,7 +192,7 @@ fn in_every_situation_the_promises_hold() {
         let plan = plan(&now);
         let next_turn =
             matches!(plan, Plan::Turn { .. } | Plan::Open | Plan::Reset | Plan::StartTurn);
-        let lands = matches!(plan, Plan::Try | Plan::AskCandidate | Plan::AskBase | Plan::Land);
+        let lands = matches!(plan, Plan::Try | Plan::CheckCandidate | Plan::CheckBase | Plan::Land);
         let acts = next_turn || lands || matches!(plan, Plan::Judge | Plan::Integrate);
         if acts {
             assert!(!now.halted, "acts under a halt: {plan:?} in {now:#?}");
@@ -235,7 +235,7 @@ fn in_every_situation_the_promises_hold() {
                 assert!(now.landing_confirmed, "done without a look whether it is there: {now:#?}");
                 assert!(now.obstacle != Obstacle::TakenOut, "done without it: {now:#?}");
             }
-            if end == End::Released {
+            if end == End::Withdrawn {
                 assert_eq!(now.landed, Landed::Nothing, "let go of: {now:#?}");
                 assert!(!now.push_unconfirmed, "let go of what may have landed: {now:#?}");
             }

@@ -65,7 +65,7 @@ fn a_try_is_spent_once_nothing_waits_for_it_and_until_it_is_removed() {
     assert_eq!(spent(&and(vec![landed('c')])), [1]);
     assert_eq!(spent(&and(vec![refused(Refusal::Verify)])), [1]);
     assert_eq!(spent(&and(vec![integrated('1', 'd')])), [1], "another took its place");
-    let over = Transition::Concluded { end: End::Released, why: String::new(), charged: None };
+    let over = Transition::Concluded { end: End::Withdrawn, why: String::new(), charged: None };
     assert_eq!(spent(&and(vec![over])), [1]);
     let removed = Transition::TryRemoved { n: 1 };
     assert_eq!(spent(&and(vec![landed('c'), removed])), [0; 0]);

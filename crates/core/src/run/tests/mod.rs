@@ -335,7 +335,7 @@ fn phases_are_reached_by_evidence_alone() {
     let end = |end| Transition::Concluded { end, why: String::new(), charged: None };
     check(&with(to_landing(), vec![(130, end(End::Done))]), Phase::Done);
     check(&with(to_landing(), vec![(130, end(End::NeedsHuman))]), Phase::Ci);
-    check(&[(130, end(End::Released))], Phase::Worktree);
+    check(&[(130, end(End::Withdrawn))], Phase::Worktree);
 }
 
 #[test]

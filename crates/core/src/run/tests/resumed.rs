@@ -48,7 +48,7 @@ fn only_a_finished_head_that_was_handed_over_is_gone_on_from() {
         steps
     };
     check("frozen", &instead(8, end(End::Frozen)), false);
-    check("released", &instead(8, end(End::Released)), false);
+    check("released", &instead(8, end(End::Withdrawn)), false);
     let mut untold = whole.clone();
     untold[2].1 = finished();
     check("without a transcript", &untold, false);

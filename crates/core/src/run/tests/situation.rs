@@ -152,7 +152,7 @@ fn an_agent_that_cannot_work_is_held_until_it_works_again() {
     let trying = with(model(), vec![(35, begun(TurnCause::AgentBack))]);
     assert!(holds(&trying, 36) && holds(&trying, 334) && !holds(&trying, 335));
     assert!(!holds(&with(trying, vec![(40, finished())]), 41));
-    let over = Transition::Concluded { end: End::Released, why: String::new(), charged: None };
+    let over = Transition::Concluded { end: End::Withdrawn, why: String::new(), charged: None };
     assert!(!holds(&with(model(), vec![(6, over)]), 7));
     // A program that the run may have damaged itself holds nobody else.
     assert!(holds(&away(AgentNeed::Program), 5));
@@ -327,7 +327,7 @@ fn switches_and_outcomes_are_passed_on() {
     assert!(now.halted && now.frozen && !now.concluded && !now.cancelled);
     let cancel = Cancel { by: None, how: CancelHow::Stopped, at: at(1) };
     assert!(situation(&[(1, Transition::Cancelled { cancel })], 2).cancelled);
-    let end = Transition::Concluded { end: End::Released, why: String::new(), charged: None };
+    let end = Transition::Concluded { end: End::Withdrawn, why: String::new(), charged: None };
     assert!(situation(&[(1, end)], 2).concluded);
 }
 

@@ -133,7 +133,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         prop::sample::select(ASIDE.to_vec()),
         (seconds.clone(), seconds)
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
-        prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Released])
+        prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Withdrawn])
             .prop_map(|end| Transition::Concluded { end, why: "why".to_owned(), charged: None }),
         any::<bool>().prop_map(|ours| impeded(if ours {
             Fault::Permanent

@@ -227,7 +227,7 @@ fn bells(world: &World, run: &Run, end: End) -> Vec<Bell> {
         End::Done => Some(DoorbellKind::Done),
         End::NeedsHuman => Some(DoorbellKind::NeedsHuman),
         End::Frozen => Some(DoorbellKind::Frozen),
-        End::Released => None,
+        End::Withdrawn => None,
     };
     let kinds = [DoorbellKind::Done, DoorbellKind::NeedsHuman, DoorbellKind::Frozen];
     let bells = kinds.into_iter().flat_map(|kind| {

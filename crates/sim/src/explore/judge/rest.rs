@@ -163,14 +163,14 @@ fn comment(world: &World, run: &Run, record: &IssueRecord) -> Option<String> {
     let of_run: Vec<_> = all.filter(|comment| comment.body.contains(&marker(run.id))).collect();
     let Some(comment) = of_run.first() else {
         let what = format!("{} ended as {end:?} and has no comment", run.id);
-        return (began || end.is_handed_back()).then_some(what);
+        return (began || end.is_handed_over()).then_some(what);
     };
     let open = ["- [ ]", "- [~]"].iter().any(|text| comment.body.contains(text));
     let says = match end {
         End::Done => "**Landed.**",
         End::NeedsHuman => "**Needs a human.**",
         End::Frozen => "**Frozen.**",
-        End::Released => "**Withdrawn.**",
+        End::Withdrawn => "**Withdrawn.**",
     };
     let stale = !comment.body.contains(says) || (end == End::Done && open);
     stale.then(|| format!("{} ended as {end:?} and its comment does not say so", run.id))

@@ -70,8 +70,8 @@ fn difference(world: &World, run: &Run, record: &IssueRecord) -> Option<String> 
         return None;
     }
     let ours = put_on(record, &config.in_progress_label).is_some_and(by_us);
-    let human = end.is_handed_back();
-    let ready = record.has(&config.ready_label) && end != End::Released;
+    let human = end.is_handed_over();
+    let ready = record.has(&config.ready_label) && end != End::Withdrawn;
     let untrue = [
         (ours, "is still locked"),
         (human && !record.has(&config.human_label), "is not given to people"),

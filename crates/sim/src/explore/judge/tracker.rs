@@ -62,10 +62,10 @@ impl Judge {
         let handed = !record.has(human) && !undone(&|what| what.removes(human));
         // An issue that a person withdrew must not stay ready, or it would be dispatched again by
         // itself.
-        let over = end != End::Released || run.cancel.as_ref().is_some_and(taken_back);
+        let over = end != End::Withdrawn || run.cancel.as_ref().is_some_and(taken_back);
         let open = record.issue.open && !undone(&|what| *what == IssueChange::Reopened);
         let untold = [
-            (end.is_handed_back() && handed, "is not given to people"),
+            (end.is_handed_over() && handed, "is not given to people"),
             (end == End::Done && open, "is not closed"),
             (over && record.has(ready) && !undone(&|what| what.adds(ready)), "is ready still"),
         ];

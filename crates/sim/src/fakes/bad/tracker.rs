@@ -107,7 +107,7 @@ impl Bad {
                     Some(End::NeedsHuman | End::Frozen) if self == Self::HumanLabelLeftOff => {
                         record.issue.labels.push(human.clone());
                     }
-                    Some(End::Released) if self == Self::StoppedStaysReady => {
+                    Some(End::Withdrawn) if self == Self::StoppedStaysReady => {
                         record.issue.labels.retain(|label| !same_label(label, &ready));
                     }
                     _ => {}

@@ -142,7 +142,7 @@ pub(super) const TAKEN_BACK: Plot = Plot {
             *done = 1;
         }
     },
-    end: End::Released,
+    end: End::Withdrawn,
     part: Part::Try,
     ..STOPPED
 };
@@ -358,7 +358,7 @@ pub(super) const LET_GO: Plot = Plot {
             *done = 1;
         }
     },
-    end: End::Released,
+    end: End::Withdrawn,
     waits: true,
     ..STOPPED
 };
