@@ -79,13 +79,6 @@ impl Operator {
         repo(text, &self.config)
     }
 
-    /// The error about an issue that the local tracker does not have.
-    pub fn no_issue(issue: &IssueRef) -> Error {
-        Error::invalid(format!(
-            "there is no issue {issue}; `afk issue list --all` shows every issue"
-        ))
-    }
-
     /// Parses an issue as typed; the default owner completes it.
     pub fn issue(&self, text: &str) -> Result<IssueRef, Error> {
         issue(text, &self.config)

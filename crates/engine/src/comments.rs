@@ -167,7 +167,7 @@ impl Engine {
             None => return Ok(Followed::Done),
             Some(Err(NoEffectReason::Ending)) => return Ok(Followed::TooSoon),
             Some(Err(why @ NoEffectReason::Edited)) => {
-                tracing::warn!(%issue, comment = id, %why, "a comment's request is ignored");
+                tracing::warn!(%issue, comment = id, %why, "what a comment requests now is ignored");
                 return Ok(Followed::Done);
             }
             Some(Err(why)) => {

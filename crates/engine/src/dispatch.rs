@@ -16,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use afk_core::config::Policy;
 use afk_core::digest::Digest;
-use afk_core::gates::{self, DispatchPolicy, Dispatcher, Explanation, Fact, GateVerdict, explain};
+use afk_core::gates::{
+    self, DispatchPolicy, Dispatcher, Explanation, Fact, GateVerdict, RemoteFacts, explain,
+};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Issue;
 use afk_core::plan::Gates;
@@ -239,7 +241,7 @@ impl Engine {
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
-            self.leave_out_mute(&mut candidates, &mut done.retry);
+            self.leave_out_mute(&mut candidates, &remote, &mut done.retry);
             let next = gates::next(&policy, &fleet, &candidates, &remote);
             if !matches!(next, gates::Next::Look(_)) {
                 let again = candidates.iter().map(|candidate| &candidate.issue);
@@ -314,14 +316,20 @@ impl Engine {
     }
 
     /// Leaves out the candidates whose git server does not answer; they are looked at again before
-    /// long.
-    fn leave_out_mute(&self, candidates: &mut Vec<Issue>, retry: &mut BTreeSet<RepoName>) {
+    /// long. Those whose facts are `known` stay.
+    fn leave_out_mute(
+        &self,
+        candidates: &mut Vec<Issue>,
+        known: &HashMap<IssueRef, RemoteFacts>,
+        retry: &mut BTreeSet<RepoName>,
+    ) {
         let (now, findings) = (self.ports.clock.now(), self.findings());
         if findings.mute.is_empty() {
             return;
         }
         candidates.retain(|Issue { issue, .. }| {
-            let mute = findings.mute.waits(&self.ports.git.remote(&issue.repo), now);
+            let remote = self.ports.git.remote(&issue.repo);
+            let mute = !known.contains_key(issue) && findings.mute.waits(&issue.repo, &remote, now);
             if mute {
                 retry.insert(issue.repo.clone());
             }

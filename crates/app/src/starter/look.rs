@@ -51,7 +51,7 @@ const ONLY_OURS: [&str; 6] = [
 ];
 
 /// Options under which git does not run the filter of Git LFS to compare a file, whatever the
-/// clone's own settings name for it.
+/// clone's own settings name for it. The files of Git LFS then seem to be modified.
 const NO_LFS: [&str; 6] =
     ["-c", "filter.lfs.clean=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false"];
 
@@ -107,7 +107,8 @@ pub async fn not_pushed(here: &Path) -> NotPushed {
     let mut listed = vec![git(&list, &top).await];
     listed.push(git(&["diff-index", "--cached", "--name-only", "-z", "HEAD"], &top).await);
     if !has_filters(&top).await {
-        let modified = [&NO_LFS[..], &["ls-files", "--modified", "-z"]].concat();
+        let but_lfs = ["ls-files", "--modified", "-z", "--", ".", ":(exclude,attr:filter=lfs)"];
+        let modified = [&NO_LFS[..], &but_lfs].concat();
         listed.push(git(&modified, &top).await);
     }
     let names = listed.iter().flatten().flat_map(|names| names.split('\0'));
@@ -406,6 +407,10 @@ mod tests {
         assert_eq!(found.commits, 0);
         sh(&here, "git add --all; git commit -q -m More");
         let expected = NotPushed { commits: 1, ..NotPushed::default() };
+        assert_eq!(not_pushed(&here).await, expected);
+        // A file of Git LFS, of which git has a pointer.
+        sh(&here, "echo '*.bin filter=lfs' > .gitattributes; echo pointer > a.bin
+            git -c filter.lfs.clean= add --all; git commit -q --amend -m More; echo content > a.bin");
         assert_eq!(not_pushed(&here).await, expected);
         // A branch without an upstream.
         sh(&here, "git checkout -q -b aside --no-track");

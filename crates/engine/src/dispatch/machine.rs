@@ -166,10 +166,10 @@ impl Engine {
         let failed = matches!(found.what.needed, Needed::Unknown(_));
         let remote = self.ports.git.remote(repo);
         let mut findings = self.findings();
-        if findings.mute.looked(&remote, found.looked, failed) {
+        if findings.mute.looked(repo, &remote, found.looked, failed) {
             tracing::warn!(
                 repo = %repo,
-                "the git server does not answer: all repos on it are skipped for a while"
+                "the git remote does not answer: the repos on its server are skipped for a while"
             );
         }
         if findings.remotes.len() >= MANY {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use afk_core::ids::At;
+use afk_core::ids::{At, RepoName};
 use afk_core::trouble::retry_at;
 use jiff::SignedDuration;
 
@@ -25,6 +25,10 @@ struct Mute {
     failures: u32,
     /// From when until when the server is not tried again.
     pause: Range<At>,
+    /// The repo that was not answered for, and until when it is left out. That is longer, so that
+    /// the server's other repos are tried first: it may be the only one with a trouble.
+    repo: RepoName,
+    until: At,
 }
 
 impl MuteServers {
@@ -33,14 +37,24 @@ impl MuteServers {
         self.of.is_empty()
     }
 
-    /// Whether the server of `remote` is not tried at `now`. A clock that was set back ends that.
-    pub(super) fn waits(&self, remote: &str, now: At) -> bool {
-        self.of.get(server(remote)).is_some_and(|mute| mute.pause.contains(&now))
+    /// Whether `repo` is not tried at `now` because of the server of its `remote`. A clock that was
+    /// set back ends that.
+    pub(super) fn waits(&self, repo: &RepoName, remote: &str, now: At) -> bool {
+        self.of.get(server(remote)).is_some_and(|mute| {
+            let until = if mute.repo == *repo { mute.until } else { mute.pause.end };
+            (mute.pause.start..until).contains(&now)
+        })
     }
 
-    /// Records a look at `remote`, and whether it `failed`. Returns whether it is the first that
-    /// the server did not answer.
-    pub(super) fn looked(&mut self, remote: &str, looked: CheckSpan, failed: bool) -> bool {
+    /// Records a look at the `remote` of `repo`, and whether it `failed`. Returns whether it is the
+    /// first that the server did not answer.
+    pub(super) fn looked(
+        &mut self,
+        repo: &RepoName,
+        remote: &str,
+        looked: CheckSpan,
+        failed: bool,
+    ) -> bool {
         let CheckSpan { began, answered } = looked;
         let server = server(remote);
         if !failed || answered.duration_since(began) < SLOW {
@@ -54,7 +68,9 @@ impl MuteServers {
         }
         let failures = before.map_or(0, |mute| mute.failures).saturating_add(1);
         let pause = answered..retry_at(failures, None, answered);
-        self.of.insert(server.to_owned(), Mute { failures, pause });
+        let twice = pause.end.checked_add(pause.end.duration_since(answered));
+        let until = twice.unwrap_or(At::MAX);
+        self.of.insert(server.to_owned(), Mute { failures, pause, repo: repo.clone(), until });
         failures == 1
     }
 }
@@ -92,20 +108,24 @@ mod tests {
     fn a_server_that_does_not_answer_is_tried_again_after_a_growing_pause() {
         const WEB: &str = "https://git.example/you/web.git";
         const API: &str = "https://git.example/you/api.git";
+        let (web, api): (RepoName, RepoName) =
+            ("you/web".parse().unwrap(), "you/api".parse().unwrap());
         let at = |second| At::from_second(second).unwrap();
         let span = |began, answered| CheckSpan { began: at(began), answered: at(answered) };
         let mut all = MuteServers::default();
-        assert!(!all.looked(WEB, span(0, 5), true), "it refused, and did so soon");
+        assert!(!all.looked(&web, WEB, span(0, 5), true), "it refused, and did so soon");
         assert!(all.is_empty());
-        assert!(all.looked(WEB, span(0, 20), true));
-        assert!(!all.looked(API, span(0, 21), true), "one try, side by side");
-        let waits = |all: &MuteServers| [19, 20, 29, 30].map(|now| all.waits(API, at(now)));
+        assert!(all.looked(&web, WEB, span(0, 20), true));
+        assert!(!all.looked(&api, API, span(0, 21), true), "one try, side by side");
+        let waits = |all: &MuteServers| [19, 20, 29, 30].map(|now| all.waits(&api, API, at(now)));
         assert_eq!(waits(&all), [false, true, true, false]);
-        assert!(!all.waits("https://other.example/you/web.git", at(25)));
-        assert!(!all.looked(WEB, span(30, 50), true), "known already");
-        assert!(all.waits(WEB, at(69)) && !all.waits(WEB, at(70)));
+        // The repo that was not answered for comes after the others.
+        assert!(all.waits(&web, WEB, at(39)) && !all.waits(&web, WEB, at(40)));
+        assert!(!all.waits(&web, "https://other.example/you/web.git", at(25)));
+        assert!(!all.looked(&web, WEB, span(40, 60), true), "known already");
+        assert!(all.waits(&api, API, at(79)) && !all.waits(&api, API, at(80)));
         // A slow answer is an answer.
-        assert!(!all.looked(API, span(70, 90), false));
+        assert!(!all.looked(&api, API, span(80, 100), false));
         assert!(all.is_empty());
     }
 }

@@ -58,6 +58,8 @@ struct Read {
     structured: Option<String>,
     replaced: u64,
     deltas: u64,
+    /// How many of them came before the main agent's last message began.
+    deltas_before: u64,
     /// How long the deltas were together, in bytes.
     said: u64,
     message: Message,
@@ -279,9 +281,10 @@ impl Read {
         let begins = event.kind == "message_start";
         if (begins || event.kind == "message_stop") && self.message != Message::Broken {
             // The model tells why it stopped before its message ends. Without that it broke off.
-            self.message = if self.message == Message::Open && self.deltas > 0 {
+            self.message = if self.message == Message::Open && self.deltas > self.deltas_before {
                 Message::Broken
             } else if begins {
+                self.deltas_before = self.deltas;
                 Message::Open
             } else {
                 Message::Complete
@@ -566,6 +569,7 @@ mod tests {
             ended,
             stopped,
             started("m3"),
+            started("m4"),
         ] {
             transcript.feed(format!("{}\n", streamed(&event)).as_bytes(), |_| {});
         }

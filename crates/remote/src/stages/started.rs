@@ -13,21 +13,26 @@ use afk_engine::ports::{PortErrorKind, PortResult, StageQuery};
 /// How many stages are remembered.
 const MOST: usize = 4096;
 
-/// The highest number ([`StageQuery::again`]) with which each run's stage was restarted, by the
-/// run, the stage's name and the commit.
+/// The highest number ([`StageQuery::again`]) with which each run's stage was restarted.
 #[derive(Debug, Default)]
-pub(super) struct Started(Mutex<BTreeMap<(RunId, String, Oid), u32>>);
+pub(super) struct Started(Mutex<BTreeMap<Key, u32>>);
+
+/// The run, the stage's name, the commit, and the id of the workflow run on the CI server: a
+/// workflow that follows another one may have to be restarted after it. 0 where a restart has a new
+/// id.
+type Key = (RunId, String, Oid, u64);
 
 impl Started {
-    /// Awaits `asked`, which requests a restart, unless one was granted or refused before for the
-    /// query's number. Returns none in that case, and when the restart is refused now. After a
+    /// Awaits `asked`, which requests a restart of workflow run `id`, unless one was granted or
+    /// refused before for the query's number. Returns none in that case, and when the restart is refused now. After a
     /// transient error nothing is remembered: the next poll sees what came of it, and asks again.
     pub(super) async fn once<T>(
         &self,
         query: &StageQuery,
+        id: u64,
         asked: impl Future<Output = PortResult<T>>,
     ) -> PortResult<Option<T>> {
-        let key = (query.run, query.stage.name.clone(), query.commit.clone());
+        let key = (query.run, query.stage.name.clone(), query.commit.clone(), id);
         if self.known().get(&key).is_some_and(|before| *before >= query.again) {
             return Ok(None);
         }
@@ -49,7 +54,7 @@ impl Started {
         Ok(answer)
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<(RunId, String, Oid), u32>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Key, u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -347,6 +347,31 @@ async fn a_tracker_that_hangs_holds_up_no_other() {
 
 /// Each look at such a server takes all its time, and two are made side by side.
 #[tokio::test]
+async fn a_repo_whose_remote_hangs_does_not_hold_up_those_on_the_same_git_server() {
+    for slots in [1, 2] {
+        let story = with_second(Story::new()).configure(|config| {
+            config.max_concurrent_runs = slots;
+            enroll(config, "o/n0");
+        });
+        let began = story.sim.with(|world| {
+            world.somebody_lands(&repo("o/n0"), &[("src/lib", "one")]);
+            world.file("o/n0#1", "Say two.", &["ready-for-agent", "P0"], "ann");
+            world.git.hanging.insert(repo("o/n0"));
+            for name in ["o/n0", "p/q"] {
+                world.git.servers.insert(repo(name), "git.example".to_owned());
+            }
+            world.now
+        });
+        drive(&story, Until::Shutdown, |world| {
+            let waited = world.now.duration_since(began);
+            assert!(waited < SignedDuration::from_secs(100), "{slots}: not begun after {waited}");
+            world.store.all().iter().any(|run| run.issue.repo == repo("p/q"))
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_git_server_that_hangs_is_waited_for_once_and_holds_up_no_other() {
     let names: Vec<String> = (0..9).map(|n| format!("o/n{n}")).collect();
     let story = with_second(Story::new()).configure(|config| {

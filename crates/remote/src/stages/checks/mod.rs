@@ -259,13 +259,12 @@ async fn again(
     if shown || !settings.restart {
         return Ok(None);
     }
-    let run = run.id.to_string();
-    let below = ["actions", "runs", run.as_str(), "rerun-failed-jobs"];
+    let below = ["actions", "runs", &run.id.to_string(), "rerun-failed-jobs"];
     let request = forge.request(Method::Post, &below);
     let asked = forge.account.send(&request);
     // Refused if the credential may not do it, or the run cannot be restarted: it is too old, or of
     // an app that decides that for itself.
-    Ok(with.started.once(query, asked).await?.map(|_| waits))
+    Ok(with.started.once(query, run.id, asked).await?.map(|_| waits))
 }
 
 /// The text about what failed: the end of a job's log, or what a check or status says.

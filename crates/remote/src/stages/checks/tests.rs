@@ -209,6 +209,41 @@ async fn a_failed_run_is_started_once_for_each_number() {
     assert_eq!(posts(), 1);
 }
 
+/// The second workflow failed because the first one had; when that is started again and passes,
+/// GitHub starts a new run of the second one, and the failed one is there all the same.
+#[tokio::test]
+async fn a_workflow_that_follows_a_restarted_one_is_started_again_too() {
+    let home = home().await;
+    let stage = stage(&home);
+    let following = |conclusion: &str, attempt: u32| {
+        let mut run = run(Some(conclusion), attempt);
+        (run["id"], run["workflow_id"], run["check_suite_id"]) = (6.into(), 2.into(), 8.into());
+        run["event"] = "workflow_run".into();
+        run
+    };
+    let checks = |first: &str, second: &str| {
+        let mut deploy = check(2, "deploy", Some(second));
+        deploy["check_suite"]["id"] = 8.into();
+        [check(1, "test", Some(first)), deploy]
+    };
+    for id in [5, 6] {
+        let rerun = format!("POST /api/v3/repos/you/web/actions/runs/{id}/rerun-failed-jobs");
+        home.says(&rerun, [HomeAnswer::text(201, "{}")]);
+        let jobs = json!({ "total_count": 0, "jobs": [] });
+        home.gives(&on(&format!("/actions/runs/{id}/jobs")), &jobs);
+    }
+    let posts = || home.asked().iter().filter(|asked| asked.starts_with("POST")).count();
+    let failed = run(Some("failure"), 1);
+    gives(&home, &[check(1, "test", Some("failure"))], &[], &[failed]);
+    assert_eq!((stage.says(1).await.answer, posts()), (StageAnswer::Pending, 1));
+    let runs = [run(Some("success"), 2), following("failure", 1)];
+    gives(&home, &checks("success", "failure"), &[], &runs);
+    assert_eq!((stage.says(1).await.answer, posts()), (StageAnswer::Pending, 1));
+    let runs = [run(Some("success"), 2), following("success", 2)];
+    gives(&home, &checks("success", "success"), &[], &runs);
+    assert_eq!((stage.says(1).await.answer, posts()), (StageAnswer::Success, 0));
+}
+
 #[tokio::test]
 async fn a_token_without_checks_gets_by_with_jobs_and_says_so() {
     let home = home().await;

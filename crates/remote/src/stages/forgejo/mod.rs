@@ -147,7 +147,7 @@ async fn again(
     let below = ["actions", "runs", &run.id.to_string(), "rerun"];
     let request = forge.request(Method::Post, &below);
     let asked = forge.account.send(&request);
-    Ok(with.started.once(query, asked).await?.is_some())
+    Ok(with.started.once(query, run.id, asked).await?.is_some())
 }
 
 /// Reads the jobs of a run: Forgejo answers with a list, Gitea with an object that contains one.

@@ -92,7 +92,7 @@ pub(super) async fn poll(
         && settings.restart
         && fold::restarts(newest, &found) < query.again;
     if again
-        && let Some(Some(new)) = started.once(query, server.restart(repo, newest.number)).await?
+        && let Some(Some(new)) = started.once(query, 0, server.restart(repo, newest.number)).await?
     {
         return Ok(StageReport {
             answer: StageAnswer::Pending,
