@@ -56,6 +56,10 @@ const MAKING: &[&str] = &[
 /// The most scripts that one file is searched for: no honest file calls more.
 const AT_MOST: usize = 100;
 
+/// The longest path of a script, in bytes. Git is asked for each of its folders in an argument, and
+/// the arguments of a command have a limit.
+const LONGEST: usize = 128;
+
 /// Returns the runners among the changes of `diff`, in path order: judge files that may steer the
 /// tests, and scripts that decide what `verify` runs.
 pub(super) fn runners(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<TreePath> {
@@ -93,7 +97,7 @@ pub(super) fn scripts_in(path: &TreePath, text: &str, verify: &[String]) -> BTre
     // A script may be called from the root or from the folder of its caller.
     let at = |word: &str| ["", &*folder].map(|folder| file_at(folder, word));
     let found = lines.iter().flat_map(|line| called(line)).flat_map(at).flatten();
-    found.filter(judges).take(AT_MOST).collect()
+    found.filter(|path| path.bytes().len() <= LONGEST && judges(path)).take(AT_MOST).collect()
 }
 
 fn cuts(c: char) -> bool {
@@ -268,6 +272,8 @@ mod tests {
         recipe("sh calc.sh && bin/calc --test && cc -o out tests/check.c", &[]);
         recipe("# sh scripts/old.sh", &[]);
         check("Makefile", "include common.inc\n-include my.mk\n", &["common.inc", "my.mk"]);
+        let deep = |n: usize| format!("{}ci/x", "a/".repeat(n));
+        recipe(&format!("sh {}; sh {}", deep(62), deep(63)), &[&deep(62)]);
         check("sub/Makefile", "RUN := ./test.sh\n", &["sub/test.sh", "test.sh"]);
         // Only the rules that make what is asked for count, if there are any.
         let two = "all: test\ntest: unit\nunit:\n\tsh ci/unit.sh\nserve:\n\tsh ci/serve.sh\n";
