@@ -37,7 +37,8 @@ pub enum TreeRole {
     /// The candidate with its own tests, and with what runs them as it was before the newest
     /// change.
     OldRunner,
-    /// [`OldRunner`](Self::OldRunner) with the change's tests made unreadable.
+    /// [`OldRunner`](Self::OldRunner) with the change's tests made unreadable, but not those of them
+    /// that run others.
     OldRunnerSilenced,
     /// The candidate with the change's tests made unreadable (S).
     Silenced,

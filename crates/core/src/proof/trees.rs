@@ -42,7 +42,10 @@ impl Trees<'_> {
             TreeRole::KeptBlank => self.kept(true),
             TreeRole::OldRunner => self.old_runner(),
             TreeRole::OldRunnerSilenced => {
-                TreeRecipe { write: self.silenced(red), ..self.old_runner() }
+                // A runner that is unreadable fails whatever it hears.
+                let mut write = self.silenced(red);
+                write.retain(|(path, _, _)| !self.runners.contains(path));
+                TreeRecipe { write, ..self.old_runner() }
             }
             TreeRole::Silenced => TreeRecipe { write: self.silenced(red), ..self.candidate() },
             TreeRole::LeftSilenced(share) => {

@@ -21,6 +21,27 @@ fn hides(paths: &[&str]) -> ProofOutcome {
     no(ProofRefusal::HidesFailures { paths, label })
 }
 
+/// How the tree of `role` is made for the story.
+fn recipe(story: &Story, role: TreeRole) -> TreeRecipe {
+    let (all, blobs) = diff(&story.changes);
+    let mut policy = ProofPolicy::compile(story.config.clone(), story.verify.clone(), []).unwrap();
+    policy.add_scripts(story.scripts.iter().map(|name| path(name)));
+    let inputs = ProofInputs {
+        policy: &policy,
+        diff: &all,
+        first: None,
+        blobs: &blobs,
+        since: None,
+        permits: &story.permits,
+        conditions: &Conditions::default(),
+    };
+    let tests = super::super::test_changes::test_changes(&policy, &all, &blobs);
+    let unmarked = super::super::test_changes::unmarked(&policy, &all, &blobs);
+    let runners = super::super::scripts::runners(&policy, &all, &blobs);
+    let (inputs, tests, runners, unmarked) = (&inputs, &tests, &runners, &unmarked);
+    super::super::trees::Trees { inputs, tests, runners, unmarked }.recipe(role, Red)
+}
+
 #[test]
 fn a_judge_of_the_changes_own_turns_nothing_green() {
     check("honest", &with(MAKE), yes(Strength::Proven));
@@ -117,6 +138,24 @@ fn a_script_that_runs_the_tests_is_judged_as_what_calls_it() {
     // A script beside the tests alone is a part of them.
     let alone = run("tests/run.sh").set(|s| s.changes = s.changes.split_off(1));
     check("tests alone", &alone, yes(Strength::NoRed));
+}
+
+#[test]
+fn a_runner_among_the_tests_stays_readable_where_it_must_hear_them() {
+    let script = ("tests/run.sh", file("all\n"), file("all\nnew\n"));
+    let run = || with(script).set(|s| s.scripts = vec!["tests/run.sh"]);
+    let written = |story: &Story| {
+        let write = recipe(story, OldRunnerSilenced).write.into_iter();
+        write.map(|(path, _, _)| path.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(written(&run()), ["tests/new.rs"]);
+    let deaf = run().with(OldRunnerSilenced, Judge(1), PASS);
+    check("deaf", &deaf, yes(Strength::Weaker));
+    let reservation = Reservation::OwnRunner { paths: vec![path("tests/run.sh")] };
+    assert_eq!(deaf.play(|_| 0).reservations, [reservation]);
+    // Nothing but the runner was changed: the tree is the same as with the tests readable.
+    let alone = run().set(|s| s.changes.retain(|change| change.0 != "tests/new.rs"));
+    assert_eq!(recipe(&alone, OldRunnerSilenced), recipe(&alone, OldRunner));
 }
 
 #[test]
