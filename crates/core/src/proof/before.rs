@@ -3,9 +3,10 @@
 //! Used by `decide`, which asks for the runs that are missing. The candidate is run with the tests
 //! and what runs them as they were. Where that fails but the candidate passes, it matters what the
 //! change did to the tests: tests that are gone, skipped or no longer heard hide a failure, while
-//! edited lines change what is demanded. On a base that fails, such a run fails, too, and the
-//! reports say whether it breaks a test. Tests that are gone from among the code are in none of
-//! these runs, so they are only named.
+//! edited lines change what is demanded. A script that runs the tests may also be what they test:
+//! the tests as they were must pass with its new version, too. On a base that fails, such a run
+//! fails, too, and the reports say whether it breaks a test. Tests that are gone from among the
+//! code are in none of these runs, so they are only named.
 
 use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
 use super::grown::only_grows;
@@ -92,7 +93,7 @@ impl Proof<'_> {
         }
         let Some(asked) = self.later(TreeRole::Kept, 1, missing) else { return Ok(Vec::new()) };
         match asked {
-            TreeOutcome::Passes(_) => return self.takes_away(alone, missing),
+            TreeOutcome::Passes(_) => return self.kept_with_scripts(alone, missing),
             TreeOutcome::CouldNotRun(why) => self.begun(TreeRole::Kept, why)?,
             TreeOutcome::Fails(_) => {}
         }
@@ -100,11 +101,39 @@ impl Proof<'_> {
             // Code or a list may name a new test file, which must then exist.
             match self.later(TreeRole::KeptBlank, 1, missing) {
                 None => return Ok(Vec::new()),
-                Some(TreeOutcome::Passes(_)) => return self.takes_away(alone, missing),
+                Some(TreeOutcome::Passes(_)) => return self.kept_with_scripts(alone, missing),
                 Some(TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)) => {}
             }
         }
-        let mut hiding = self.hiding();
+        self.fails_as_before(self.hiding(), missing)
+    }
+
+    /// As `kept`, for a change with which the tests as they were pass: where the change touches
+    /// scripts that run them, they must also pass with these as they are now.
+    fn kept_with_scripts(
+        &self,
+        alone: bool,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        if self.trees().has_new_scripts() {
+            match self.later(TreeRole::KeptScripts, 1, missing) {
+                None => return Ok(Vec::new()),
+                Some(TreeOutcome::Passes(_)) => return self.takes_away(alone, missing),
+                Some(TreeOutcome::CouldNotRun(why)) => self.begun(TreeRole::KeptScripts, why)?,
+                Some(TreeOutcome::Fails(_)) => {}
+            }
+            return self.fails_as_before(self.hiding_beside_scripts(), missing);
+        }
+        self.takes_away(alone, missing)
+    }
+
+    /// Returns the reservations, or the refusal, for a change with which the tests as they were
+    /// fail; where nothing is known that is `hiding` it, tests may be heard no longer.
+    fn fails_as_before(
+        &self,
+        mut hiding: Vec<TreePath>,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
         if hiding.is_empty() {
             hiding = self.unheard(|_| true, missing)?;
         }
@@ -127,11 +156,27 @@ impl Proof<'_> {
         for role in [TreeRole::Kept].into_iter().chain(blank) {
             match self.holds_by_report(role, base, missing)? {
                 None => return Ok(Vec::new()),
-                Some(true) => return self.without(self.removed_tests(), false),
+                Some(true) => return self.scripts_by_report(base, missing),
                 Some(false) => {}
             }
         }
         self.holds_no_longer(self.hiding())
+    }
+
+    /// As `kept_with_scripts`, by the reports.
+    fn scripts_by_report(
+        &self,
+        base: &RunRecord,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        if self.trees().has_new_scripts() {
+            match self.holds_by_report(TreeRole::KeptScripts, base, missing)? {
+                None => return Ok(Vec::new()),
+                Some(true) => {}
+                Some(false) => return self.holds_no_longer(self.hiding_beside_scripts()),
+            }
+        }
+        self.without(self.removed_tests(), false)
     }
 
     /// Whether the tree of `role` breaks no test that passes on `base`, by its report; asked again
@@ -195,6 +240,16 @@ impl Proof<'_> {
         hiding
     }
 
+    /// As `hiding`, but without scripts that run the tests, where these are as they are now.
+    fn hiding_beside_scripts(&self) -> Vec<TreePath> {
+        let class = |path: &TreePath| self.inputs.policy.class(path);
+        let judges = self.runners.iter().filter(|path| class(path) == PathClass::Judge);
+        let tests = self.restored_tests().into_iter().chain(self.landed_tests());
+        // The marks that skip tests in a script are taken off, but a script among the tests stays.
+        let stays = |path: &TreePath| class(path) == PathClass::Test && self.runners.contains(path);
+        judges.cloned().chain(tests.filter(|path| !stays(path))).collect()
+    }
+
     /// Returns the reservations, or the refusal, for a change with which the tests as they were
     /// fail; `hiding` is what hides that.
     fn holds_no_longer(&self, hiding: Vec<TreePath>) -> Result<Vec<Reservation>, ProofRefusal> {
@@ -213,7 +268,9 @@ impl Proof<'_> {
                 Err(ProofRefusal::HidesFailures { paths: hiding, label })
             };
         }
-        let edited = |test: &&TestChange<'_>| test.fate != TestFate::Added;
+        let edited = |test: &&TestChange<'_>| {
+            test.fate != TestFate::Added && !self.runners.contains(&test.change.path)
+        };
         let paths: Vec<TreePath> =
             self.tests.iter().filter(edited).map(|t| t.change.path.clone()).collect();
         if paths.is_empty() {

@@ -313,6 +313,9 @@ impl ProofReport {
             ProofOutcome::Accepted(_) => return None,
             ProofOutcome::Refused(refusal) => refusal.shown_by()?,
         };
+        // It is run only where the tests as they were pass with the scripts as they were.
+        let scripts = self.runs.iter().any(|run| run.role == TreeRole::KeptScripts);
+        let role = if role == TreeRole::Kept && scripts { TreeRole::KeptScripts } else { role };
         self.runs.iter().find(|r| (r.role, r.kind) == (role, kind)).map(|r| r.tail.as_str())
     }
 }

@@ -34,10 +34,14 @@ pub enum TreeRole {
     Kept,
     /// [`Kept`](Self::Kept) with the change's new test files added, empty except for data files.
     KeptBlank,
+    /// The candidate with its existing tests, and the judge files that run them, as they were before
+    /// the newest change, but with scripts that run them as they are now.
+    KeptScripts,
     /// The candidate with its own tests, and with what runs them as it was before the newest
     /// change.
     OldRunner,
-    /// [`OldRunner`](Self::OldRunner) with the change's tests made unreadable.
+    /// [`OldRunner`](Self::OldRunner) with the change's tests made unreadable, but not those of them
+    /// that run others.
     OldRunnerSilenced,
     /// The candidate with the change's tests made unreadable (S).
     Silenced,
@@ -60,6 +64,7 @@ impl TreeRole {
             Self::Candidate => "candidate",
             Self::Kept => "kept",
             Self::KeptBlank => "kept_blank",
+            Self::KeptScripts => "kept_scripts",
             Self::OldRunner => "old_runner",
             Self::OldRunnerSilenced => "old_runner_silenced",
             Self::Silenced => "silenced",
@@ -88,6 +93,7 @@ impl TryFrom<String> for TreeRole {
             "candidate" => Self::Candidate,
             "kept" => Self::Kept,
             "kept_blank" => Self::KeptBlank,
+            "kept_scripts" => Self::KeptScripts,
             "old_runner" => Self::OldRunner,
             "old_runner_silenced" => Self::OldRunnerSilenced,
             "silenced" => Self::Silenced,
@@ -112,6 +118,9 @@ impl fmt::Display for TreeRole {
             Self::Candidate => "the candidate",
             Self::Kept => "the candidate with the tests as they were",
             Self::KeptBlank => "the candidate with the tests as they were, and its new ones empty",
+            Self::KeptScripts => {
+                "the candidate with the tests as they were, and scripts that run them as they are"
+            }
             Self::OldRunner => "the candidate with what runs its tests as it was",
             Self::OldRunnerSilenced => {
                 "the candidate with what runs its tests as it was, and its tests made unreadable"
@@ -376,9 +385,10 @@ mod tests {
 
     #[test]
     fn the_words_of_trees_in_stored_records_are_these() {
-        use TreeRole::{BaseSilenced, Kept, LeftSilenced, OldRunnerSilenced};
+        use TreeRole::{BaseSilenced, Kept, KeptScripts, LeftSilenced, OldRunnerSilenced};
         for (word, role) in [
             ("kept", Kept),
+            ("kept_scripts", KeptScripts),
             ("old_runner_silenced", OldRunnerSilenced),
             ("left_silenced_0", LeftSilenced(0)),
             ("base_silenced_7", BaseSilenced(7)),

@@ -39,8 +39,26 @@ const INCLUDED: &[&str] = &["inc", "mak", "make", "mk"];
 /// Folders of scripts.
 const FOLDERS: &[&[u8]] = &[b"ci", b"hack", b"script", b"scripts", b"tools"];
 
+/// Parts of a script's name which say that it judges the code; so does one that ends in `test` or
+/// `tests`.
+const JUDGING: &[&str] = &["check", "checks", "ci", "lint", "run", "spec", "verify"];
+
+/// Words that end in `test` and have nothing to do with tests.
+const NO_TESTS: &[&str] = &["attest", "contest", "fastest", "greatest", "latest", "protest"];
+
+/// Parts of the names of scripts that make something: what they write is the code under test, so
+/// that their folder does not say that they judge it.
+const MAKING: &[&str] = &[
+    "build", "bundle", "codegen", "compile", "deploy", "docs", "fmt", "format", "gen", "generate",
+    "install", "release", "setup",
+];
+
 /// The most scripts that one file is searched for: no honest file calls more.
 const AT_MOST: usize = 100;
+
+/// The longest path of a script, in bytes. Git is asked for each of its folders in an argument, and
+/// the arguments of a command have a limit.
+const LONGEST: usize = 128;
 
 /// Returns the runners among the changes of `diff`, in path order: judge files that may steer the
 /// tests, and scripts that decide what `verify` runs.
@@ -79,7 +97,7 @@ pub(super) fn scripts_in(path: &TreePath, text: &str, verify: &[String]) -> BTre
     // A script may be called from the root or from the folder of its caller.
     let at = |word: &str| ["", &*folder].map(|folder| file_at(folder, word));
     let found = lines.iter().flat_map(|line| called(line)).flat_map(at).flatten();
-    found.filter(judges).take(AT_MOST).collect()
+    found.filter(|path| path.bytes().len() <= LONGEST && judges(path)).take(AT_MOST).collect()
 }
 
 fn cuts(c: char) -> bool {
@@ -138,14 +156,17 @@ fn judges(path: &TreePath) -> bool {
         return true;
     }
     let stem = name.strip_suffix(ending).unwrap_or(&name);
-    let mut parts = stem.split(|c: char| !c.is_ascii_alphanumeric());
-    let says = ["check", "test", "verify"].iter().any(|word| stem.contains(*word))
-        || parts.any(|part| part.starts_with("run") || ["ci", "lint", "spec"].contains(&part));
+    let parts: Vec<&str> = stem.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let says = parts.iter().any(|part| {
+        let one = part.strip_suffix('s').unwrap_or(part);
+        JUDGING.contains(part) || (one.ends_with("test") && !NO_TESTS.contains(&one))
+    });
     let in_folder = path
         .folders()
         .last()
         .is_some_and(|folder| folder.split(|b| *b == b'/').any(|part| FOLDERS.contains(&part)));
-    (ending.is_empty() || SCRIPTS.contains(&ending)) && (says || in_folder)
+    let makes = parts.iter().any(|part| MAKING.contains(part));
+    (ending.is_empty() || SCRIPTS.contains(&ending)) && (says || (in_folder && !makes))
 }
 
 /// Whether a script among the tests runs other tests, by its name.
@@ -242,10 +263,17 @@ mod tests {
         recipe("sh tests/run.sh", &["tests/run.sh"]);
         recipe("${CURDIR}/ci/unit $$HERE/ci/style", &["ci/style", "ci/unit"]);
         recipe("for t in tests/*.sh; do tools/one \"$$t\"; done", &["tools/one"]);
+        recipe("./runtests.sh && sh unittest.sh", &["runtests.sh", "unittest.sh"]);
+        recipe("sh tools/build_tests.sh", &["tools/build_tests.sh"]);
+        // What makes the code, and words that only begin or end like those that count.
+        recipe("python3 tools/gen_table.py && sh scripts/build.sh", &[]);
+        recipe("node src/runtime.js && sh checksum.sh && node checkout.js latest.js", &[]);
         // The code under test, a program that is built, and files that are only named.
         recipe("sh calc.sh && bin/calc --test && cc -o out tests/check.c", &[]);
         recipe("# sh scripts/old.sh", &[]);
         check("Makefile", "include common.inc\n-include my.mk\n", &["common.inc", "my.mk"]);
+        let deep = |n: usize| format!("{}ci/x", "a/".repeat(n));
+        recipe(&format!("sh {}; sh {}", deep(62), deep(63)), &[&deep(62)]);
         check("sub/Makefile", "RUN := ./test.sh\n", &["sub/test.sh", "test.sh"]);
         // Only the rules that make what is asked for count, if there are any.
         let two = "all: test\ntest: unit\nunit:\n\tsh ci/unit.sh\nserve:\n\tsh ci/serve.sh\n";

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use super::RunKind::{Build, Verify as Judge};
 use super::TreeRole::{
-    Base, BaseSilenced, Candidate, Kept, KeptBlank, LeftSilenced, OldRunner, OldRunnerSilenced,
-    Red, RedJudge, Silenced, Split,
+    Base, BaseSilenced, Candidate, Kept, KeptBlank, KeptScripts, LeftSilenced, OldRunner,
+    OldRunnerSilenced, Red, RedJudge, Silenced, Split,
 };
 use super::*;
 use crate::change::TreePath;
@@ -54,7 +54,9 @@ const CODE: (&str, Side<'static>, Side<'static>) = (
 /// How the runs of an honest change end.
 fn as_it_must(role: TreeRole, kind: RunKind) -> i32 {
     match (role, kind) {
-        (_, Build) | (Base | Candidate | Kept | KeptBlank | OldRunner, Judge(_)) => PASS,
+        (_, Build) | (Base | Candidate | Kept | KeptBlank | KeptScripts | OldRunner, Judge(_)) => {
+            PASS
+        }
         (Red | Split | RedJudge, Judge(_)) => FAIL,
         (Silenced | OldRunnerSilenced | LeftSilenced(_) | BaseSilenced(_), Judge(_)) => FAIL,
     }
@@ -555,6 +557,14 @@ fn on_a_failing_base_the_tests_as_they_were_hold_by_the_reports() {
     check("another runner", &runner, hides(vec![path("Makefile")]));
     let allowed = runner.set(|s| s.config.allow_deleted_tests = true);
     check("allowed runner", &allowed, yes(Strength::ProvenByReport));
+    let tool = edited().set(|s| {
+        s.config.allow_deleted_tests = true;
+        s.scripts = vec!["tools/check.sh"];
+        s.changes.push(("tools/check.sh", file("a\n"), file("b\n")));
+    });
+    check("a script that runs them", &tool, yes(Strength::ProvenByReport));
+    let breaks = tool.report(KeptScripts, FAIL, &broken);
+    check("a script that they test", &breaks, yes(Strength::Weaker));
 }
 
 #[test]

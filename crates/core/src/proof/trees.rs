@@ -40,9 +40,13 @@ impl Trees<'_> {
             TreeRole::Candidate => self.candidate(),
             TreeRole::Kept => self.kept(false),
             TreeRole::KeptBlank => self.kept(true),
+            TreeRole::KeptScripts => self.kept_scripts(),
             TreeRole::OldRunner => self.old_runner(),
             TreeRole::OldRunnerSilenced => {
-                TreeRecipe { write: self.silenced(red), ..self.old_runner() }
+                // A runner that is unreadable fails whatever it hears.
+                let mut write = self.silenced(red);
+                write.retain(|(path, _, _)| !self.runners.contains(path));
+                TreeRecipe { write, ..self.old_runner() }
             }
             TreeRole::Silenced => TreeRecipe { write: self.silenced(red), ..self.candidate() },
             TreeRole::LeftSilenced(share) => {
@@ -104,6 +108,40 @@ impl Trees<'_> {
             Some((test.change.path.clone(), test.change.new.as_ref()?.mode, Vec::new()))
         }));
         recipe
+    }
+
+    /// Whether scripts that run the tests stand in `kept_scripts` as the change has them, beside
+    /// anything that is as it was: otherwise, other trees show as much.
+    pub(super) fn has_new_scripts(&self) -> bool {
+        let scripts = self.runners.iter().any(|path| !self.is_judge(path));
+        scripts && self.kept_scripts() != self.candidate()
+    }
+
+    /// As `kept`, but with scripts that run the tests as they are now: the repository may run its
+    /// own tool on itself, and then the tool is also what the old tests test. New tests are as in
+    /// the candidate, because the scripts may name them, and a moved test has its old content where
+    /// it is now.
+    fn kept_scripts(&self) -> TreeRecipe {
+        let as_before = |path: &TreePath| {
+            if self.runners.contains(path) {
+                return self.is_judge(path);
+            }
+            let test = self.tests.iter().find(|test| test.change.path == *path);
+            test.is_some_and(|test| !matches!(test.fate, TestFate::Added | TestFate::Moved))
+        };
+        let newest = self.inputs.newest();
+        let mut recipe = TreeRecipe::taking(StartTree::Candidate, Side::Old, newest, as_before);
+        let moved = self.tests.iter().filter(|test| test.moved_to.is_some());
+        let moved = moved.filter_map(TestChange::sides).filter(|(old, _, new)| old != new);
+        let take = moved.map(|(old, now, _)| (now.path.clone(), Some(old.clone()))).collect();
+        recipe.add(TreeRecipe { take, ..TreeRecipe::plain(StartTree::Candidate) });
+        recipe.add(self.candidate());
+        recipe.write = self.unmarked.to_vec();
+        recipe
+    }
+
+    fn is_judge(&self, path: &TreePath) -> bool {
+        self.inputs.policy.class(path) == PathClass::Judge
     }
 
     /// Returns the existing tests of one share that are still there, moved or not.

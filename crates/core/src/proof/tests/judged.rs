@@ -21,6 +21,27 @@ fn hides(paths: &[&str]) -> ProofOutcome {
     no(ProofRefusal::HidesFailures { paths, label })
 }
 
+/// How the tree of `role` is made for the story.
+fn recipe(story: &Story, role: TreeRole) -> TreeRecipe {
+    let (all, blobs) = diff(&story.changes);
+    let mut policy = ProofPolicy::compile(story.config.clone(), story.verify.clone(), []).unwrap();
+    policy.add_scripts(story.scripts.iter().map(|name| path(name)));
+    let inputs = ProofInputs {
+        policy: &policy,
+        diff: &all,
+        first: None,
+        blobs: &blobs,
+        since: None,
+        permits: &story.permits,
+        conditions: &Conditions::default(),
+    };
+    let tests = super::super::test_changes::test_changes(&policy, &all, &blobs);
+    let unmarked = super::super::test_changes::unmarked(&policy, &all, &blobs);
+    let runners = super::super::scripts::runners(&policy, &all, &blobs);
+    let (inputs, tests, runners, unmarked) = (&inputs, &tests, &runners, &unmarked);
+    super::super::trees::Trees { inputs, tests, runners, unmarked }.recipe(role, Red)
+}
+
 #[test]
 fn a_judge_of_the_changes_own_turns_nothing_green() {
     check("honest", &with(MAKE), yes(Strength::Proven));
@@ -117,6 +138,79 @@ fn a_script_that_runs_the_tests_is_judged_as_what_calls_it() {
     // A script beside the tests alone is a part of them.
     let alone = run("tests/run.sh").set(|s| s.changes = s.changes.split_off(1));
     check("tests alone", &alone, yes(Strength::NoRed));
+}
+
+#[test]
+fn a_script_that_runs_the_tests_may_be_what_they_test() {
+    let script = ("tools/check.sh", file("one\n"), file("two\n"));
+    let story = |old: &'static str, now: Side<'static>| {
+        with(script).set(|s| {
+            s.scripts = vec!["tools/check.sh"];
+            s.changes.push((old, OLD, now));
+        })
+    };
+    let asked = |story: &Story| story.play(|_| 0).runs.iter().any(|run| run.role == KeptScripts);
+    let deleted = || story("tests/old.sh", None);
+    check("deleted", &deleted(), yes(Strength::Weaker));
+    let breaks = deleted().always(KeptScripts, FAIL);
+    check("deleted, and it fails", &breaks, hides(&["tests/old.sh"]));
+    assert_eq!(breaks.play(|_| 0).decisive_tail(), Some("ended 1"));
+    let once = deleted().with(KeptScripts, Judge(1), FAIL);
+    check("failed once by chance", &once, yes(Strength::Weaker));
+    let allowed = breaks.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed", &allowed, yes(Strength::Weaker));
+    let edited = || story("tests/old.sh", file("one\ntwo\n"));
+    check("edited", &edited(), yes(Strength::Proven));
+    let breaks = edited().always(KeptScripts, FAIL);
+    check("edited, and it fails", &breaks, yes(Strength::Weaker));
+    let paths = || vec![path("tests/old.sh")];
+    assert_eq!(breaks.play(|_| 0).reservations, [Reservation::ChangesTests { paths: paths() }]);
+    let deaf = breaks.with(LeftSilenced(0), Judge(1), PASS);
+    check("edited, and not heard", &deaf, hides(&["tests/old.sh"]));
+    let must_hold = edited().always(KeptScripts, FAIL).set(|s| {
+        s.config.existing_tests = ExistingTests::MustHold;
+    });
+    check("must hold", &must_hold, no(ProofRefusal::ChangesTests { paths: paths() }));
+    let named = deleted().always(Kept, FAIL).always(KeptBlank, PASS).always(KeptScripts, FAIL);
+    check("a new test is named", &named, hides(&["tests/old.sh"]));
+    // A makefile that leaves an old test out.
+    let leaves = with(script).set(|s| {
+        s.scripts = vec!["tools/check.sh"];
+        s.changes.push(MAKE);
+    });
+    check("left out", &leaves.always(KeptScripts, FAIL), hides(&["Makefile"]));
+    // Nothing is put back: the candidate itself is that tree.
+    let added = with(script).set(|s| s.scripts = vec!["tools/check.sh"]);
+    assert!(!asked(&added) && !asked(&with(MAKE)) && asked(&edited()));
+
+    // Old tests are as they were, where they are now; new ones and the script are as they are.
+    let moved = edited().set(|s| {
+        s.changes.push(("tests/moved.sh", OLD, None));
+        s.changes.push(("tests/sub/moved.sh", None, file("one\ntwo\nthree\n4\n")));
+        s.changes.push(MAKE);
+    });
+    let made = recipe(&moved, KeptScripts);
+    let take: Vec<_> = made.take.iter().map(|(path, _)| path.to_string()).collect();
+    assert_eq!(take, ["Makefile", "tests/old.sh", "tests/sub/moved.sh"]);
+    assert!(made.take.iter().all(|(_, entry)| entry.is_some()) && made.write.is_empty());
+}
+
+#[test]
+fn a_runner_among_the_tests_stays_readable_where_it_must_hear_them() {
+    let script = ("tests/run.sh", file("all\n"), file("all\nnew\n"));
+    let run = || with(script).set(|s| s.scripts = vec!["tests/run.sh"]);
+    let written = |story: &Story| {
+        let write = recipe(story, OldRunnerSilenced).write.into_iter();
+        write.map(|(path, _, _)| path.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(written(&run()), ["tests/new.rs"]);
+    let deaf = run().with(OldRunnerSilenced, Judge(1), PASS);
+    check("deaf", &deaf, yes(Strength::Weaker));
+    let reservation = Reservation::OwnRunner { paths: vec![path("tests/run.sh")] };
+    assert_eq!(deaf.play(|_| 0).reservations, [reservation]);
+    // Nothing but the runner was changed: the tree is the same as with the tests readable.
+    let alone = run().set(|s| s.changes.retain(|change| change.0 != "tests/new.rs"));
+    assert_eq!(recipe(&alone, OldRunnerSilenced), recipe(&alone, OldRunner));
 }
 
 #[test]
