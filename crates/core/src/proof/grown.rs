@@ -58,7 +58,9 @@ pub(super) fn only_grows(
     if name == "conftest.py" {
         adds_fixtures(old, new)
     } else if LISTS.contains(&name.as_ref()) || ending(&name) == "mk" {
-        change.old.is_some() && adds_names(old, new, &added_names(policy, diff))
+        // A makefile has no marks between its words, and in a recipe they change what is run.
+        let has_marks = matches!(&*name, "CMakeLists.txt" | "meson.build");
+        change.old.is_some() && adds_names(old, new, &added_names(policy, diff), has_marks)
     } else {
         false
     }
@@ -87,7 +89,7 @@ fn adds_fixtures(old: &str, new: &str) -> bool {
             return false;
         }
         let begins = FIXTURE.iter().any(|begin| line.starts_with(*begin));
-        let says_more = NO_FIXTURE.iter().any(|word| line.contains(*word));
+        let says_more = NO_FIXTURE.iter().any(|word| line.contains(*word)) || says_another(line);
         if is_added && (says_more || !(is_inner || begins || is_docstring(line))) {
             return false;
         }
@@ -96,9 +98,19 @@ fn adds_fixtures(old: &str, new: &str) -> bool {
     true
 }
 
+/// Whether a line may hold more than one statement, or make the lines below it a part of its own.
+fn says_another(line: &str) -> bool {
+    let has_text = line.contains("\"\"\"") || line.contains("'''");
+    // To Python, a carriage return alone ends a line.
+    line.contains([';', '\r'])
+        || line.trim_end().ends_with('\\')
+        || (has_text && !is_docstring(line.trim_start()))
+}
+
+/// Whether a line is a whole docstring and nothing else.
 fn is_docstring(line: &str) -> bool {
     let inner = line.strip_prefix("\"\"\"").and_then(|rest| rest.trim_end().strip_suffix("\"\"\""));
-    inner.is_some_and(|inner| !inner.contains('"'))
+    inner.is_some_and(|inner| !inner.contains(['"', '\\']))
 }
 
 /// Returns how a list may name the files that `diff` adds as code or tests: by the path or the end
@@ -130,12 +142,13 @@ fn names_of(path: &TreePath) -> Vec<String> {
 
 /// Whether the newer text has the lines of the older, in which it may have more of `names`, and
 /// besides only lines of names. Each new name stands behind a word of the same ending: in front of
-/// it, it might be run in its place.
-fn adds_names(old: &str, new: &str, names: &BTreeSet<String>) -> bool {
+/// it, it might be run in its place. The marks of a new name come with it, if the list has marks:
+/// around an old word, they would change what it means.
+fn adds_names(old: &str, new: &str, names: &BTreeSet<String>, has_marks: bool) -> bool {
     let (old, new) = (old.replace("\\\n", " "), new.replace("\\\n", " "));
     let filled = |line: &&str| !line.trim().is_empty();
     let mut left = old.lines().filter(filled).peekable();
-    let mut last = None;
+    let (mut last, mut added) = (None, Vec::new());
     for line in new.lines().filter(filled) {
         let (is_recipe, now) = (line.starts_with('\t'), tokens(line));
         let old =
@@ -149,18 +162,33 @@ fn adds_names(old: &str, new: &str, names: &BTreeSet<String>) -> bool {
         let mut kept = old.map(tokens).unwrap_or_default().into_iter().peekable();
         for token in now {
             let end = ending(token);
-            if kept.next_if_eq(&token).is_none() && !matches!(token, "," | "'" | "\"") {
-                // A word without an ending may be anything, such as a shell.
-                if end.is_empty() || last != Some(end) || !names.contains(token) {
+            let is_mark = has_marks && !is_recipe && matches!(token, "," | "'" | "\"");
+            // A word without an ending may be anything, such as a shell.
+            let is_name = !end.is_empty() && last == Some(end) && names.contains(token);
+            if kept.next_if_eq(&token).is_some() {
+                if !comes_with_name(&added) {
                     return false;
                 }
+                added.clear();
+            } else if is_mark || is_name {
+                added.push(token);
+            } else {
+                return false;
             }
             if !MARKS.contains(token) {
                 last = Some(end);
             }
         }
     }
-    left.next().is_none()
+    left.next().is_none() && comes_with_name(&added)
+}
+
+/// Whether all that was added in one place is nothing, or new names with their marks. What follows
+/// stays inside or outside of quotes, as it was.
+fn comes_with_name(added: &[&str]) -> bool {
+    let count = |mark: &str| added.iter().filter(|token| **token == mark).count();
+    let has_name = added.iter().any(|token| !MARKS.contains(*token));
+    added.is_empty() || (has_name && count("'") % 2 == 0 && count("\"") % 2 == 0)
 }
 
 /// Whether all of `few` are among `all`, in their order.
@@ -216,9 +244,20 @@ mod tests {
             "from helpers import *\n",
             "one = None\n",
             "if True:\n    one = None\n",
+            // More than one statement on a line.
+            "import gc; one = None; globals().pop(\"pyt\" \"est_runtest_teardown\")\n",
+            "import gc\rone = None\n",
+            // What follows would be a part of the line.
+            "# more \\\n",
+            "@pytest.fixture\ndef three():\n    return '''\n",
+            "@pytest.fixture\ndef three():\n    return '\"\"\"' + \"\"\"\n",
         ] {
             grows(&format!("{old}\n{hook}"), false);
         }
+        let told = three.replace("    return", "    \"\"\"Three.\"\"\"\n    return");
+        grows(&format!("{old}\n{told}"), true);
+        let wrapped = format!("def all():\n    return \"\"\"\n{old}# \"\"\"\n");
+        grows(&wrapped, false);
         // Lines of an old function change it.
         grows(&format!("{old}    del one\n"), false);
         grows(&old.replace("    return 1", "    assert triple\n    return 1"), false);
@@ -246,6 +285,8 @@ mod tests {
         grows("sh test.sh", "sh skip.sh test.sh", false);
         grows("sh test.sh", "sh test.sh || true", false);
         grows("sh test.sh", "true", false);
+        grows("&& sh", "'&&' sh", false);
+        grows("calc.o", "'calc.o triple.o'", false);
         grows("\tcc", "\t@true\n\tcc", false);
         grows("\tcc", "\tsh test.sh\n\tcc", false);
         grows("OBJS =", "SHELL = skip.sh\nOBJS =", false);
@@ -253,11 +294,23 @@ mod tests {
         let cmake = "add_executable(calc\n  calc.c\n)\nadd_test(NAME a COMMAND calc)\n";
         let listed = cmake.replace("calc.c\n", "calc.c\n  src/triple.c\n");
         check("CMakeLists.txt", file(cmake), file(&listed), true);
-        let off = cmake.replace("add_test", "return()\nadd_test");
-        check("CMakeLists.txt", file(cmake), file(&off), false);
+        let quoted = cmake.replace("calc.c\n", "calc.c \"src/triple.c\"\n");
+        check("CMakeLists.txt", file(cmake), file(&quoted), true);
+        for (from, to) in [
+            ("add_test", "return()\nadd_test"),
+            // A condition in quotes does not hold, and a text that stays open takes in what follows.
+            ("(TESTS)", "(\"TESTS\")"),
+            ("calc.c\n", "calc.c src/triple.c \"\n"),
+        ] {
+            let cmake = format!("{cmake}if(TESTS)\n  enable_testing()\nendif()\n");
+            let off = cmake.replace(from, to);
+            check("CMakeLists.txt", file(&cmake), file(&off), false);
+        }
         let meson = "test('a', executable('a', ['calc.c']))\n";
         let listed = meson.replace("'calc.c'", "'calc.c', 'src/triple.c'");
         check("meson.build", file(meson), file(&listed), true);
+        let (old_list, listed) = ("[\n  'calc.c'\n]\n", "[\n  'calc.c',\n  'src/triple.c',\n]\n");
+        check("meson.build", file(old_list), file(listed), true);
         check("Makefile", None, file(old), false);
         check("build.gradle", file("a\n"), file("a\nb\n"), false);
     }

@@ -60,6 +60,9 @@ const AT_MOST: usize = 100;
 /// the arguments of a command have a limit.
 const LONGEST: usize = 128;
 
+/// The most folders that one line is followed into.
+const FOLLOWED: usize = 10;
+
 /// Returns the runners among the changes of `diff`, in path order: judge files that may steer the
 /// tests, and scripts that decide what `verify` runs.
 pub(super) fn runners(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<TreePath> {
@@ -75,16 +78,23 @@ pub(super) fn runners(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<T
 
 /// Returns the files in which the programs that `verify` names look up what to run.
 pub(super) fn looked_up(verify: &[String]) -> BTreeSet<TreePath> {
-    let words: Vec<&str> = verify.iter().flat_map(|arg| words(arg)).collect();
-    let sent = words.windows(2).filter_map(|pair| match pair {
-        [how, folder] => CHANGES_FOLDER.contains(how).then_some(*folder),
-        _ => None,
-    });
+    let sent = sent_to(verify.iter().flat_map(|arg| words(arg)));
     let all = [""].into_iter().chain(sent);
     all.flat_map(|folder| LOOKED_UP.iter().filter_map(move |name| file_at(folder, name))).collect()
 }
 
-/// Returns the scripts that the file at `path` may run for `verify`.
+/// Returns the folders that programs are sent to by these words: `cd app`, `make -C app`.
+fn sent_to<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let words: Vec<&str> = words.collect();
+    let sent = words.windows(2).filter_map(|pair| match pair {
+        [how, folder] => CHANGES_FOLDER.contains(how).then_some(*folder),
+        _ => None,
+    });
+    sent.collect()
+}
+
+/// Returns the scripts that the file at `path` may run for `verify`, and the files in which the
+/// programs that it sends to other folders look up what to run.
 pub(super) fn scripts_in(path: &TreePath, text: &str, verify: &[String]) -> BTreeSet<TreePath> {
     let asked: BTreeSet<&str> = verify.iter().flat_map(|arg| words(arg)).collect();
     let name = String::from_utf8_lossy(path.file_name()).into_owned();
@@ -94,10 +104,34 @@ pub(super) fn scripts_in(path: &TreePath, text: &str, verify: &[String]) -> BTre
         name if LOOKED_UP.contains(&name) || INCLUDED.contains(&ending(name)) => rules(text, asked),
         _ => text.lines().map(str::to_owned).collect(),
     };
-    // A script may be called from the root or from the folder of its caller.
-    let at = |word: &str| ["", &*folder].map(|folder| file_at(folder, word));
-    let found = lines.iter().flat_map(|line| called(line)).flat_map(at).flatten();
-    found.filter(|path| path.bytes().len() <= LONGEST && judges(path)).take(AT_MOST).collect()
+    // A script may be called from the root or from the folder of its caller, or from where the line
+    // goes from there.
+    let starts = BTreeSet::from(["", &*folder]);
+    let (mut scripts, mut looked_up) = (BTreeSet::<TreePath>::new(), BTreeSet::<TreePath>::new());
+    for line in &lines {
+        let mut sent: BTreeSet<String> = BTreeSet::new();
+        for to in sent_to(words(line)).into_iter().map(past_variable).take(FOLLOWED) {
+            let folders = starts.iter().filter_map(|start| file_at(start, to));
+            sent.extend(folders.map(|folder| folder.to_string()));
+        }
+        let names = sent
+            .iter()
+            .flat_map(|folder| LOOKED_UP.iter().filter_map(move |name| file_at(folder, name)));
+        let names = names.filter(|path| path.bytes().len() <= LONGEST);
+        looked_up.extend(names.take(AT_MOST.saturating_sub(looked_up.len())));
+        let at: Vec<&str> = starts.iter().copied().chain(sent.iter().map(String::as_str)).collect();
+        let found = called(line)
+            .into_iter()
+            .flat_map(|word| at.iter().filter_map(move |folder| file_at(folder, word)));
+        scripts.extend(
+            found
+                .filter(|path| path.bytes().len() <= LONGEST && judges(path))
+                .take(AT_MOST.saturating_sub(scripts.len())),
+        );
+    }
+    // Those that are looked up are runners by their names.
+    scripts.extend(looked_up);
+    scripts
 }
 
 fn cuts(c: char) -> bool {
@@ -119,9 +153,7 @@ fn called(line: &str) -> Vec<&str> {
     for command in line.split(|c: char| ";&|(){}<>`=\"'".contains(c)) {
         let mut is_next = false;
         for word in command.split_whitespace() {
-            // The part after a variable: `$ROOT/scripts/test.sh`.
-            let rest = word.split_once('/').filter(|(head, _)| head.contains('$'));
-            let path = rest.map_or(word, |(_, rest)| rest).trim_start_matches('/');
+            let path = past_variable(word);
             let ending = ending(path);
             let is_script = SCRIPTS.contains(&ending) || INCLUDED.contains(&ending);
             if is_plain(path) && (is_next || is_script || word.contains('/')) {
@@ -134,6 +166,12 @@ fn called(line: &str) -> Vec<&str> {
         }
     }
     found
+}
+
+/// Returns the part of a path after a variable that it begins with: `$ROOT/scripts/test.sh`.
+fn past_variable(word: &str) -> &str {
+    let rest = word.split_once('/').filter(|(head, _)| head.contains('$'));
+    rest.map_or(word, |(_, rest)| rest).trim_start_matches('/')
 }
 
 /// Whether the word has only characters that are usual in a script's path.
@@ -175,7 +213,8 @@ fn runs_others(path: &TreePath) -> bool {
     name.starts_with("run") || INCLUDED.contains(&ending(&name))
 }
 
-/// Returns the scripts of a `package.json` that run where those in `asked` or `test` do.
+/// Returns the scripts of a `package.json` that run where those in `asked` or `test` do. If it has
+/// none of those in `asked`, another file may ask for any of them, and all count.
 fn npm(text: &str, asked: BTreeSet<&str>) -> Vec<String> {
     let Ok(Json::Object(all)) = serde_json::from_str(text) else { return Vec::new() };
     let scripts = all.get("scripts").and_then(Json::as_object);
@@ -184,6 +223,9 @@ fn npm(text: &str, asked: BTreeSet<&str>) -> Vec<String> {
         .flatten()
         .filter_map(|(name, script)| Some((name.as_str(), script.as_str()?)))
         .collect();
+    if !asked.iter().any(|name| scripts.contains_key(*name)) {
+        return scripts.into_values().map(str::to_owned).collect();
+    }
     let mut open: Vec<&str> = asked.into_iter().chain(["test"]).collect();
     let (mut known, mut found) = (BTreeSet::new(), Vec::new());
     while let Some(name) = open.pop() {
@@ -204,32 +246,50 @@ fn npm(text: &str, asked: BTreeSet<&str>) -> Vec<String> {
 fn rules(text: &str, asked: BTreeSet<&str>) -> Vec<String> {
     let text = text.replace("\\\n", " ");
     let mut plain = Vec::new();
-    let mut rules: Vec<(BTreeSet<&str>, Vec<&str>)> = Vec::new();
+    let mut rules: Vec<Vec<&str>> = Vec::new();
+    // The rules that make a target, and those that make whatever fits a pattern (`test-%`).
+    let mut makers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut patterns: Vec<(&str, &str, usize)> = Vec::new();
     for line in text.lines() {
         let rule = line.split_once(':').filter(|(targets, rest)| {
             !targets.contains(['=', '#']) && !rest.starts_with(['=', ':'])
         });
         if line.starts_with([' ', '\t'])
-            && let Some((_, recipe)) = rules.last_mut()
+            && let Some(recipe) = rules.last_mut()
         {
             recipe.push(line);
         } else if let Some((targets, needs)) = rule {
-            rules.push((words(targets).collect(), vec![needs]));
+            for target in words(targets) {
+                match target.split_once('%') {
+                    Some((start, end)) => patterns.push((start, end, rules.len())),
+                    None => makers.entry(target).or_default().push(rules.len()),
+                }
+            }
+            rules.push(vec![needs]);
         } else {
             plain.push(line);
         }
     }
     let mut open: Vec<&str> = asked.into_iter().collect();
+    let mut asked_for: BTreeSet<&str> = BTreeSet::new();
     let mut known: BTreeSet<usize> = BTreeSet::new();
     while let Some(target) = open.pop() {
-        for (at, (targets, recipe)) in rules.iter().enumerate() {
-            if targets.contains(target) && known.insert(at) {
-                open.extend(recipe.iter().flat_map(|line| words(line)));
+        if !asked_for.insert(target) {
+            continue;
+        }
+        let fits = patterns.iter().take(AT_MOST).filter_map(|(start, end, at)| {
+            let stem = target.strip_prefix(*start)?.strip_suffix(*end)?;
+            (!stem.is_empty()).then_some(at)
+        });
+        for at in makers.get(target).into_iter().flatten().chain(fits) {
+            if known.insert(*at) {
+                let recipe = rules.get(*at).into_iter().flatten();
+                open.extend(recipe.flat_map(|line| words(line)));
             }
         }
     }
     let counts = |at: &usize| known.is_empty() || known.contains(at);
-    let made = rules.iter().enumerate().filter(|(at, _)| counts(at)).flat_map(|(_, (_, r))| r);
+    let made = rules.iter().enumerate().filter(|(at, _)| counts(at)).flat_map(|(_, r)| r);
     plain.iter().chain(made).map(|line| (*line).to_owned()).collect()
 }
 
@@ -283,11 +343,47 @@ mod tests {
             "unit":"sh ci/unit.sh","build":"node ci/build.js"}}"#;
         check("package.json", npm, &["ci/a.js", "ci/unit.sh"]);
         check("package.json", "[]", &[]);
+        // None of what is asked for is a script, so another file asks for one.
+        let ci = r#"{"scripts":{"ci":"node scripts/ci.js","style":"node ci/style.js"}}"#;
+        check("package.json", ci, &["ci/style.js", "scripts/ci.js"]);
+        // A rule for a pattern.
+        let pattern = "test: test-unit\ntest-%:\n\tsh ci/$*.sh ci/unit.sh\nrun-%:\n\tci/run.sh\n";
+        check("Makefile", pattern, &["ci/unit.sh"]);
         // A script that `verify` names, or that another calls.
         let calls = ". \"$(dirname \"$0\")/run-one\"\n[ -f x ] || exit 0\n";
         check("test.sh", calls, &["run-one"]);
         let from_root = "ROOT=.\n\"$ROOT\"/ci/unit.sh\nci/../../up.sh\n";
         check("ci/all", from_root, &["ci/ci/unit.sh", "ci/unit.sh"]);
+    }
+
+    #[test]
+    fn scripts_are_found_where_a_line_goes() {
+        let check = |name: &str, line: &str, expected: &[&str], looked_up: &str| {
+            let text = format!("test:\n\t{line}\n");
+            let found = scripts_in(&path(name), &text, &argv(&["make", "test"]));
+            for expected in expected {
+                assert!(found.contains(&path(expected)), "{name}: {line}: {expected}: {found:?}");
+            }
+            assert!(found.contains(&path(looked_up)), "{name}: {line}: {looked_up}: {found:?}");
+        };
+        let run = "cd scripts && ./run-tests.sh";
+        check("Makefile", run, &["scripts/run-tests.sh"], "scripts/Makefile");
+        check("app/Makefile", run, &["app/scripts/run-tests.sh"], "app/scripts/Makefile");
+        check("Makefile", "cd tests && sh run.sh", &["tests/run.sh"], "tests/package.json");
+        check("Makefile", "cd \"$ROOT/ci\"; ./unit", &["ci/unit"], "ci/justfile");
+        check("Makefile", "$(MAKE) -C app test", &[], "app/Makefile");
+        check("app/Makefile", "npm --prefix=../web test", &[], "web/package.json");
+        // What is only called from where the caller is stays where it is.
+        let found = scripts_in(&path("Makefile"), "test:\n\t./check\n", &argv(&["make"]));
+        assert_eq!(found, BTreeSet::from([path("check")]));
+    }
+
+    #[test]
+    fn a_makefile_of_many_words_and_rules_is_read_quickly() {
+        let needs: Vec<String> = (0..20_000).map(|n| format!("a{n} a{n}")).collect();
+        let rules: Vec<String> = (0..20_000).map(|n| format!("b{n} c%{n}: d\n")).collect();
+        let text = format!("test: {}\n{}", needs.join(" "), rules.concat());
+        assert!(scripts_in(&path("Makefile"), &text, &argv(&["make", "test"])).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use regex::bytes::Regex;
 
 use super::test_changes::is_comment;
-use crate::change::lines;
+use crate::change::{lines, removed_lines};
 
 /// Returns the numbers, from 0, of the lines of `new` that are marks which `old` does not have
 /// before the same line.
@@ -158,19 +158,35 @@ fn is_attribute(line: &[u8]) -> bool {
     ends && !goes_on && parts(b'"') % 2 == 1
 }
 
+/// Whether an old test may begin at a line, or be taken in by it. In doubt, the answer is yes.
+fn may_hold_test(line: &[u8]) -> bool {
+    let begins = [&b"@"[..], b"[", b"#[", b"mod ", b"pub mod ", b"public ", b"include!"];
+    opens_function(line)
+        || begins.iter().any(|begin| line.starts_with(begin))
+        || matches!(line.last(), Some(b'{' | b':'))
+}
+
+/// Whether a line of a shell only keeps how the command above it ended, and so is no test.
+fn keeps_status(line: &[u8]) -> bool {
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    line.strip_suffix(b"=$?").is_some_and(|name| name.iter().all(is_name))
+}
+
 /// The two sides of an edited test file, which show what a new mark may skip.
 pub(super) struct Sides<'a> {
     /// The old lines, without their indentation.
     old: HashSet<&'a [u8]>,
     new: Vec<&'a [u8]>,
-    /// Whether old lines are gone.
-    loses: bool,
+    /// Whether old lines are gone that may have held a test, which may be there under a new name.
+    loses_tests: bool,
 }
 
 impl<'a> Sides<'a> {
-    pub(super) fn new(old: &'a [u8], new: &'a [u8], loses: bool) -> Self {
+    pub(super) fn new(old: &'a [u8], new: &'a [u8]) -> Self {
+        let mut gone = removed_lines(old, new).into_iter().map(<[u8]>::trim_ascii);
+        let loses_tests = gone.any(may_hold_test);
         let old = lines(old).into_iter().map(<[u8]>::trim_ascii).collect();
-        Self { old, new: lines(new), loses }
+        Self { old, new: lines(new), loses_tests }
     }
 
     /// Whether the mark at line `at` cannot skip a test that was there before.
@@ -184,11 +200,11 @@ impl<'a> Sides<'a> {
     }
 
     /// Whether line `at` is an attribute of a new function or statement. An old test under a new
-    /// name is not new, so no old line may be gone; and old tests may stand in a new class or
-    /// module.
+    /// name is not new, so no old line that may have held one may be gone; and old tests may stand
+    /// in a new class or module.
     fn is_on_something_new(&self, at: usize) -> bool {
         let mut below = self.lines_from(at);
-        if self.loses || !below.next().is_some_and(is_attribute) {
+        if self.loses_tests || !below.next().is_some_and(is_attribute) {
             return false;
         }
         let Some(marked) = below.find(|line| !(line.is_empty() || is_attribute(line))) else {
@@ -230,15 +246,24 @@ impl<'a> Sides<'a> {
         false
     }
 
-    /// Whether line `at` lets commands of a shell fail for new lines alone (`set +e`, `set -e`).
+    /// Whether line `at` lets commands of a shell fail for new lines alone (`set +e`, `set -e`), or
+    /// for new commands on this one line.
     fn is_taken_back(&self, at: usize) -> bool {
+        let is_back = |line: &[u8]| line.starts_with(b"set -e");
+        let is_old = |line: &[u8]| !line.is_empty() && self.old.contains(line);
+        let old_or_back = |line: &&[u8]| is_back(line) || (is_old(line) && !keeps_status(line));
         let mut below = self.lines_from(at);
-        let lets_fail = |line: &[u8]| line.starts_with(b"set +") && !line.contains(&b';');
-        let old_or_back = |line: &&[u8]| {
-            line.starts_with(b"set -e") || (!line.is_empty() && self.old.contains(*line))
+        let Some(mark) = below.next().filter(|line| line.starts_with(b"set +")) else {
+            return false;
         };
-        below.next().is_some_and(lets_fail)
-            && below.find(old_or_back).is_some_and(|line| line.starts_with(b"set -e"))
+        let ends_it = if mark.contains(&b';') {
+            let ends = mark.ends_with(b"set -e") && !mark.contains(&b'#');
+            let mut commands = mark.split(|b| *b == b';').skip(1).map(<[u8]>::trim_ascii);
+            commands.find(old_or_back).filter(|_| ends)
+        } else {
+            below.find(old_or_back)
+        };
+        ends_it.is_some_and(is_back)
     }
 }
 

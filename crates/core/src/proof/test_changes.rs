@@ -153,7 +153,7 @@ fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
     if is_emptied(before, after) {
         return TestFate::Emptied;
     }
-    let sides = Sides::new(before, after, loses(old, Some(new), blobs));
+    let sides = Sides::new(before, after);
     let spared = more_marks(before, after, is_skip_mark).into_iter().all(|at| sides.spares(at));
     if spared { TestFate::Edited } else { TestFate::SkipMarked }
 }
@@ -402,8 +402,14 @@ mod tests {
         check("tests/a.rs", rust, &format!("#[cfg(windows)]\n{rust}"), SkipMarked);
         check("tests/a.rs", rust, &format!("#![cfg(windows)]\n{rust}"), SkipMarked);
         check("tests/a.rs", rust, &format!("#[cfg(windows)]\nmod b {{\n{rust}}}\n"), SkipMarked);
+        // A demand of an old test may change besides.
+        let edited = with("#[cfg(unix)]").replace("check()", "check(2)");
+        check("tests/a.rs", rust, &edited, Edited);
         // An old test under a new name, and what only looks like a new one.
         check("tests/a.rs", rust, &with("#[ignore]").replace("fn a", "fn c"), SkipMarked);
+        let (one, other) = ("#[test] fn a() { check(); }\n", "#[test]\nfn b() { check(); }\n");
+        check("tests/a.rs", one, &format!("#[ignore]\n{other}"), SkipMarked);
+        check("tests/a.rs", "mod a;\n", "#[cfg(windows)]\nmod b;\n", SkipMarked);
         for between in ["// x => {", "/*\nfn c() {\n*/", "#[doc = \"=> {\n\"]", "// x;"] {
             check("tests/a.rs", rust, &format!("#[ignore]\n{between}\n{rust}"), SkipMarked);
         }
@@ -425,14 +431,20 @@ mod tests {
         let java = "class A {\n  @Test\n  void a() {\n    check();\n  }\n}\n";
         let new = "  @Test\n  @DisabledOnOs(WINDOWS)\n  void b() {\n    check(1);\n  }\n}\n";
         check("ATest.java", java, &java.replace("\n}\n", &format!("\n{new}")), Edited);
-        check(
-            "ATest.java",
-            java,
-            &java.replace("  @T", "  @DisabledOnOs(LINUX)\n  @T"),
-            SkipMarked,
-        );
+        let edited = java.replace("check()", "check(2)").replace("\n}\n", &format!("\n{new}"));
+        check("ATest.java", java, &edited, Edited);
+        let off = java.replace("  @T", "  @DisabledOnOs(LINUX)\n  @T");
+        check("ATest.java", java, &off, SkipMarked);
         let sh = "set -e\na\n";
         check("tests/a.sh", sh, &format!("{sh}set +e\nb\ncode=$?\nset -e\n"), Edited);
+        let sh = "set -e\na\nset +e\nout=$(b)\ncode=$?\nset -e\n";
+        let second = "set +e\nout=$(c)\ncode=$?\nset -e\n";
+        check("tests/a.sh", sh, &format!("{sh}{second}"), Edited);
+        let on_one_line = second.trim_end().replace('\n', "; ");
+        check("tests/a.sh", sh, &format!("{sh}{on_one_line}\n"), Edited);
+        check("tests/a.sh", sh, &format!("{sh}set +e; out=$(c) # set -e\n"), SkipMarked);
+        let sh = "set -e\na\n";
+        check("tests/a.sh", sh, "set -e\nset +e; a; set -e\n", SkipMarked);
         check("tests/a.sh", sh, "set -e\nset +e\na\nset -e\n", SkipMarked);
         check("tests/a.sh", sh, "set +e\nset -e\na\nset +e\n", SkipMarked);
     }
