@@ -383,10 +383,10 @@ mod tests {
             assert!(told.is_empty(), "{}: {told}", here.display());
             assert_eq!(found.repo.is_some(), here == top, "{}", here.display());
         }
-        // Without a filter of another name, the files of Git LFS are compared as they are.
+        // Without a filter of another name, files are compared, but for those of Git LFS.
         sh(&top, "git config --remove-section filter.trap");
         let found = not_pushed(&top).await;
-        assert!(found.files.contains("a.lfs"), "{found:?}");
+        assert!(found.files.contains("a.txt") && !found.files.contains("a.lfs"), "{found:?}");
         assert!(!ran.exists(), "{:?}", std::fs::read_to_string(&ran));
     }
 
