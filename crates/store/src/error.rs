@@ -126,7 +126,7 @@ impl fmt::Display for StoreError {
             ),
             StoreErrorKind::InUse(owner) => write!(
                 f,
-                "is worked by an older afk ({owner}): stop that one first; the next command of \
+                "is in use by an older afk ({owner}): stop that one first; the next command of \
                  this binary then brings the store up to date"
             ),
             StoreErrorKind::ForeignSchema(why) => write!(

@@ -24,8 +24,9 @@ type Key = (RunId, String, Oid, u64);
 
 impl Started {
     /// Awaits `asked`, which requests a restart of workflow run `id`, unless one was granted or
-    /// refused before for the query's number. Returns none in that case, and when the restart is refused now. After a
-    /// transient error nothing is remembered: the next poll sees what came of it, and asks again.
+    /// refused before for the query's number. Returns none in that case, and when the restart is
+    /// refused now. After a transient error nothing is remembered: the next poll sees what came of
+    /// it, and asks again.
     pub(super) async fn once<T>(
         &self,
         query: &StageQuery,

@@ -138,7 +138,7 @@ async fn a_store_that_an_older_afk_works_is_left_as_it_is_until_that_one_has_sto
     leased(&home, "serve", "a-dead-afk").await;
     // A lease that no process at work holds.
     leased(&home, "house", "kept by an-older-afk").await;
-    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is worked by an older afk (a-dead-afk): stop that one first; the next command of this binary then brings the store up to date");
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is in use by an older afk (a-dead-afk): stop that one first; the next command of this binary then brings the store up to date");
     let options = OpenOptions { is_dead: |owner| owner == "a-dead-afk", ..now(0) };
     options.open(&home.file()).await.unwrap().close().await;
     assert_eq!(schema(&home).await, newest);
