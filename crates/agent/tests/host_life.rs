@@ -338,6 +338,7 @@ async fn where_there_are_control_groups_a_job_is_in_one_until_it_ends() {
         let group = record["group"].as_str().map(std::path::PathBuf::from);
         let Some(group) = group.filter(|group| group.exists()) else {
             println!("no control group can be made here");
+            job.kill(KilledBy::Interrupt).await.unwrap();
             return;
         };
         let inside = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
