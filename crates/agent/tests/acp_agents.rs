@@ -307,9 +307,8 @@ fn a_person_is_asked_and_policy_answers_otherwise() {
         assert_eq!((ask.tool.as_str(), ask.is_question()), ("write", false));
         assert_eq!(ask.input["path"], "a.txt");
         let line = InputLine::Answer { id: ask.id, reply: reply.clone() }.line();
-        running.say(&line);
-        // A second answer is ignored.
-        running.say(&line);
+        // A second answer is ignored. Both are written at once, since the first may end the turn.
+        running.say(&line.repeat(2));
         let done = running.finish(false);
         assert_eq!(done.finished(), said);
         let denied = done

@@ -114,10 +114,11 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
         status["runs"][0]["waits_for"].as_str().is_some_and(|waits| waits.contains(word))
     };
     eventually("the agent is at work", || waits("the agent, turn 1"));
+    // A lowered budget would stop the turn, so it is raised.
     for (command, args) in [
         ("status", &["status"][..]),
         ("show", &["show", "o/web#1"]),
-        ("budget", &["budget", "o/web#1", "90"]),
+        ("budget", &["budget", "o/web#1", "110"]),
     ] {
         shapes::fits(&machine, command, &machine.json(args).1);
     }
@@ -130,8 +131,10 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     run.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(130), "{told}");
     assert!(told.contains("press Ctrl-C again") && told.contains("afk halt"), "{told}");
-    assert!(waits("the agent, turn 1"), "the run is as it was");
-    let said = machine.afk(&["budget", "o/web#1", "91"]);
+    let (_, status) = machine.json(&["status"]);
+    let goes_on = status["runs"][0]["waits_for"] == "the agent, turn 1";
+    assert!(goes_on, "the run is not as it was: {status:#}\nit said: {told}");
+    let said = machine.afk(&["budget", "o/web#1", "120"]);
     assert_eq!(said.code, 0, "{}", said.err);
     for word in ["no `afk serve` is running", "run `afk tick`"] {
         assert!(said.err.contains(word), "{word:?}: {}", said.err);
