@@ -71,7 +71,7 @@ pub fn plan(now: &Situation) -> Plan {
         .or_else(|| impeded(now))
         .or_else(|| green(now))
         .or_else(|| spent(now))
-        .unwrap_or_else(|| held(now, by_turn(now)));
+        .unwrap_or_else(|| under_freeze(now, by_turn(now)));
     // A forged commit is found by reading the remote, so there is nothing left to find.
     let asks = now.push_unconfirmed && now.obstacle != Obstacle::Forged && leaves_a_push(next);
     let next = match (asks, now.remote_unreadable) {
@@ -237,8 +237,8 @@ fn taken_out(now: &Situation) -> Option<Plan> {
 /// with an obstacle, rows 3 and 3a apply to what landed.
 fn cancelled(now: &Situation) -> Option<Plan> {
     let unproved = matches!(now.landed, Landed::Green { evidence: EvidenceState::Missing { .. } });
-    let held = now.halted || now.obstacle != Obstacle::Nothing;
-    let stands_still = held && now.landed != Landed::Nothing;
+    let blocked = now.halted || now.obstacle != Obstacle::Nothing;
+    let stands_still = blocked && now.landed != Landed::Nothing;
     (now.cancelled && !unproved && !stands_still).then(|| let_go(now))
 }
 
@@ -289,8 +289,8 @@ fn spent(now: &Situation) -> Option<Plan> {
 }
 
 /// Row 6a, applied to `next`, the plan of the rows below it.
-fn held(now: &Situation, next: Plan) -> Plan {
-    if !now.held {
+fn under_freeze(now: &Situation, next: Plan) -> Plan {
+    if !now.frozen_out {
         return next;
     }
     match next {

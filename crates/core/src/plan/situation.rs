@@ -18,8 +18,8 @@ pub struct Situation {
     /// The repo is frozen.
     pub frozen: bool,
     /// The repo is frozen and the run's agent lands by itself, so the agent must not be working.
-    #[serde(default)]
-    pub held: bool,
+    #[serde(default, rename = "held")]
+    pub frozen_out: bool,
     /// The run waits for people without the repo's lock.
     #[serde(default)]
     pub aside: bool,

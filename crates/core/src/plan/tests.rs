@@ -11,7 +11,7 @@ const RUNNING: Situation = Situation {
     cancelled: false,
     halted: false,
     frozen: false,
-    held: false,
+    frozen_out: false,
     aside: false,
     spent: false,
     out_of_money: false,
@@ -169,20 +169,24 @@ fn row_7_the_gates_are_asked_again_before_the_first_turn() {
 
 #[test]
 fn row_6a_no_agent_that_lands_by_itself_is_at_work_under_a_freeze() {
-    let held = |turn, alive| Situation { frozen: true, held: true, alive, turn, ..RUNNING };
+    let frozen_out =
+        |turn, alive| Situation { frozen: true, frozen_out: true, alive, turn, ..RUNNING };
     let alive = RUNNING.alive;
-    check(held(RUNNING.turn, alive), Plan::Interrupt);
-    check(held(TurnState::Unknown, alive), Plan::Interrupt);
-    check(held(TurnState::Asking { due: true }, alive), Plan::Interrupt);
-    check(held(TurnState::Interrupted, STILL), waits(Waiting::Freeze));
-    check(held(TurnState::None { gates: Gates::Open }, STILL), waits(Waiting::Freeze));
-    check(held(TurnState::Failed { backoff_over: true }, STILL), waits(Waiting::Freeze));
+    check(frozen_out(RUNNING.turn, alive), Plan::Interrupt);
+    check(frozen_out(TurnState::Unknown, alive), Plan::Interrupt);
+    check(frozen_out(TurnState::Asking { due: true }, alive), Plan::Interrupt);
+    check(frozen_out(TurnState::Interrupted, STILL), waits(Waiting::Freeze));
+    check(frozen_out(TurnState::None { gates: Gates::Open }, STILL), waits(Waiting::Freeze));
+    check(frozen_out(TurnState::Failed { backoff_over: true }, STILL), waits(Waiting::Freeze));
     // What the agent landed before the freeze is followed.
     let landed = Landed::Pending { overdue: false };
-    check(Situation { landed, ..held(NOTHING_NEW, STILL) }, Plan::CheckStages);
-    check(Situation { landed: RED, ..held(NOTHING_NEW, STILL) }, waits(Waiting::Freeze));
+    check(Situation { landed, ..frozen_out(NOTHING_NEW, STILL) }, Plan::CheckStages);
+    check(Situation { landed: RED, ..frozen_out(NOTHING_NEW, STILL) }, waits(Waiting::Freeze));
     // What the agent may have landed is read first.
-    check(Situation { push_unconfirmed: true, ..held(TurnState::Interrupted, STILL) }, Plan::Find);
+    check(
+        Situation { push_unconfirmed: true, ..frozen_out(TurnState::Interrupted, STILL) },
+        Plan::Find,
+    );
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Run {
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
             push_unconfirmed: self.unconfirmed_push().is_some() || self.branch_unread(seen),
-            held: seen.frozen && self.agent_lands(),
+            frozen_out: seen.frozen && self.agent_lands(),
             aside: self.aside_since.is_some(),
             landing_confirmed: seen.landing_confirmed,
             remote_unreadable: seen.remote_unreadable.is_some()

@@ -111,7 +111,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         cancelled: flag(1),
                         halted: flag(2),
                         frozen,
-                        held: frozen && agent_lands,
+                        frozen_out: frozen && agent_lands,
                         aside: false,
                         spent: flag(4),
                         out_of_money: flag(4) && bits.count_ones() % 3 == 0,
@@ -210,7 +210,7 @@ fn in_every_situation_the_promises_hold() {
         if now.halted && stops && !now.concluded {
             assert_eq!(plan, Plan::Interrupt, "alive under a halt: {now:#?}");
         }
-        if now.held && !now.concluded {
+        if now.frozen_out && !now.concluded {
             let works = matches!(plan, Plan::Wait { reason: Waiting::Turn | Waiting::Question });
             assert!(!next_turn, "an agent may land: {plan:?} in {now:#?}");
             assert!(!works || !stops, "an agent may land: {plan:?} in {now:#?}");
