@@ -30,7 +30,8 @@ pub enum Standstill {
     #[default]
     Wait,
     /// A person holds it: by a halt, or by a freeze.
-    Held,
+    #[serde(rename = "held")]
+    ByPerson,
     /// No control plane runs.
     Away,
 }
@@ -40,7 +41,7 @@ impl Standstill {
     const fn is_wait(self) -> bool {
         match self {
             Self::Wait => true,
-            Self::Held | Self::Away => false,
+            Self::ByPerson | Self::Away => false,
         }
     }
 }
@@ -143,13 +144,13 @@ mod tests {
         let check = |pauses: &[Pause], expected| {
             assert_eq!(waited(at(100), at(200), pauses).as_secs(), expected, "{pauses:?}");
         };
-        let held = |from, to| Pause { why: Standstill::Held, ..pause(from, to) };
+        let by_person = |from, to| Pause { why: Standstill::ByPerson, ..pause(from, to) };
         let away = |from, to| Pause { why: Standstill::Away, ..pause(from, to) };
         check(&[], 100);
         check(&[pause(110, 120), open(150)], 100);
         check(&[open(100), away(110, 150)], 60);
-        check(&[pause(100, 150), held(150, 190)], 60);
-        check(&[away(110, 150), held(140, 160)], 50);
+        check(&[pause(100, 150), by_person(150, 190)], 60);
+        check(&[away(110, 150), by_person(140, 160)], 50);
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Waiting {
     /// Why the run's clocks stand still during the wait; none if they run on.
     pub const fn stops_clocks(self) -> Option<Standstill> {
         match self {
-            Self::Halt | Self::Freeze => Some(Standstill::Held),
+            Self::Halt | Self::Freeze => Some(Standstill::ByPerson),
             Self::Question | Self::PullRequest | Self::UsageLimit | Self::Agent => {
                 Some(Standstill::Wait)
             }

@@ -81,7 +81,7 @@ fn what_stops_the_clocks_and_whose_an_issue_is_in_the_end() {
             assert_eq!(one.stops_clocks(), clocks_stop, "{one:?}");
         }
     };
-    check(&[Halt, Freeze], Some(Standstill::Held));
+    check(&[Halt, Freeze], Some(Standstill::ByPerson));
     check(&[Question, PullRequest, UsageLimit, Agent], Some(Standstill::Wait));
     check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], None);
     let back = [End::Done, End::NeedsHuman, End::Frozen, End::Withdrawn].map(End::is_handed_over);

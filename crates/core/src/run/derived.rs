@@ -231,7 +231,7 @@ impl Run {
     pub fn standstill_unseen(&self, frozen: bool, now: At) -> Option<Standstill> {
         self.standstill().filter(|why| match why {
             Standstill::Wait => self.waits_still(now),
-            Standstill::Held => frozen,
+            Standstill::ByPerson => frozen,
             Standstill::Away => false,
         })
     }

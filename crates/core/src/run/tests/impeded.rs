@@ -171,8 +171,8 @@ fn an_unobserved_run_stays_paused_until_its_recorded_reason_expires() {
     assert_eq!(stands(turn(asked(), Standstill::Wait), true, 299), wait);
     assert_eq!(stands(turn(asked(), Standstill::Wait), true, 300), None);
     // The clocks stand still for as long as a person holds the run.
-    let held = turn(ended(TurnEnd::Lost), Standstill::Held);
-    assert_eq!(stands(held.clone(), true, 9_000), Some(Standstill::Held));
+    let held = turn(ended(TurnEnd::Lost), Standstill::ByPerson);
+    assert_eq!(stands(held.clone(), true, 9_000), Some(Standstill::ByPerson));
     assert_eq!(stands(held, false, 31), None);
     // Clocks that run are not stopped.
     let goes = turn(limited(), Standstill::Wait);

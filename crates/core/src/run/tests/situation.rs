@@ -120,7 +120,7 @@ fn an_agent_that_cannot_work_is_tried_again_ever_later_and_not_for_ever() {
     let wait = |why| vec![(101, Transition::Paused { why }), (5_101, Transition::Unpaused)];
     for (pauses, over) in [
         (wait(Standstill::Wait), 12 * 3600),
-        (wait(Standstill::Held), 12 * 3600 + 5_000),
+        (wait(Standstill::ByPerson), 12 * 3600 + 5_000),
         (vec![(50_200, Transition::Away { from: at(200), to: at(50_200) })], 12 * 3600 + 50_000),
     ] {
         let turn = |now| situation(&with(all(1), pauses.clone()), now).turn;

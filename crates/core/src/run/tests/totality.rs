@@ -127,7 +127,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         )),
         (0..4_u32).prop_map(|n| Transition::Answered { n, answer: Answer::Allow }),
         Just(Transition::ThreadLinked { link: "https://t3.example/e/t".to_owned() }),
-        prop::sample::select(vec![Standstill::Wait, Standstill::Held])
+        prop::sample::select(vec![Standstill::Wait, Standstill::ByPerson])
             .prop_map(|why| Transition::Paused { why }),
         Just(Transition::Unpaused),
         prop::sample::select(ASIDE.to_vec()),
