@@ -142,7 +142,7 @@ pub(super) enum Why<'a> {
     NoLock,
     LiveRun(RunId),
     Aside(RunId),
-    HeldElsewhere(&'a IssueRef),
+    ForeignLabel(&'a IssueRef),
     Room { live: u32, max: u32 },
     NoRoom { live: u32, max: u32 },
     NoMoney { whose: &'static str, left: u64, budget: u64 },
@@ -244,7 +244,7 @@ impl<'a> Case<'a> {
         }
         self.remote(|remote| match &remote.foreign_lock {
             Fact::Known(None) => passed(Why::NoLock),
-            Fact::Known(Some(issue)) => failed(Why::HeldElsewhere(issue)),
+            Fact::Known(Some(issue)) => failed(Why::ForeignLabel(issue)),
             Fact::Unreadable(why) => unknown(Why::Unreadable(why)),
         })
     }
@@ -384,7 +384,7 @@ impl fmt::Display for Why<'_> {
             Self::Aside(run) => {
                 write!(f, "run {run} waits for its pull request to be merged or closed")
             }
-            Self::HeldElsewhere(issue) => write!(
+            Self::ForeignLabel(issue) => write!(
                 f,
                 "{issue} has an in-progress label that is not ours; `afk release {issue}` takes it off"
             ),
