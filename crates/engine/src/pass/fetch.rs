@@ -31,13 +31,13 @@ pub(super) enum FetchState {
 }
 
 impl Pass<'_> {
-    /// Ensures that what `tree` needs is there; starts nothing if `held`.
+    /// Ensures that what `tree` needs is there; starts nothing unless it `may_start`.
     pub(super) async fn fetched(
         &self,
         candidate: &Candidate,
         policy: &ProofPolicy,
         tree: &Oid,
-        held: bool,
+        may_start: bool,
     ) -> PortResult<FetchState> {
         let Some(fetch) = self.to_fetch(candidate, policy, tree).await? else {
             return Ok(FetchState::Nothing);
@@ -49,7 +49,7 @@ impl Pass<'_> {
         let mut failed = None;
         for nth in 1..=TRIES {
             let job = self.fetch_job(candidate, &fetch, tree, nth);
-            match self.job_unless(job.clone(), held).await? {
+            match self.job_if(job.clone(), may_start).await? {
                 None => return Ok(FetchState::NotYet),
                 Some(JobEnd { code: Some(0), could_not_run: None, .. }) => {
                     return Ok(if jobs.keep_fetched(&job).await? {

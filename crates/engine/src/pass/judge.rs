@@ -341,7 +341,7 @@ impl Pass<'_> {
         for (run, key, tree) in absent {
             // Even without a free core a job that is over can be read.
             let may_start = free > 0;
-            let fetched = match self.fetched(candidate, policy, &tree, !may_start).await? {
+            let fetched = match self.fetched(candidate, policy, &tree, may_start).await? {
                 FetchState::Nothing => None,
                 FetchState::Kept(kept) => Some(kept),
                 FetchState::Failed(record) => {
@@ -355,7 +355,7 @@ impl Pass<'_> {
                 }
             };
             let job = self.proof_job(base, &run, &key, tree, fetched);
-            if let Some(end) = self.job_unless(job.clone(), !may_start).await? {
+            if let Some(end) = self.job_if(job.clone(), may_start).await? {
                 let record = self.ended(&job, &key, &end).await?;
                 results.runs.insert(key, record);
             } else {

@@ -421,16 +421,16 @@ impl Pass<'_> {
     /// A job that a halt stopped, or that was lost with its host, gave no result: it is forgotten
     /// and started again.
     async fn job(&self, job: Job) -> PortResult<Option<JobEnd>> {
-        self.job_unless(job, false).await
+        self.job_if(job, true).await
     }
 
-    /// The same, but a job that does not exist yet is not started while `held`.
-    async fn job_unless(&self, job: Job, held: bool) -> PortResult<Option<JobEnd>> {
+    /// The same, but a job that does not exist yet is started only if it `may_start`.
+    async fn job_if(&self, job: Job, may_start: bool) -> PortResult<Option<JobEnd>> {
         let (jobs, key) = (&self.ports().jobs, &job.key);
         match jobs.observe(job.run, key).await? {
             JobState::Running => Ok(None),
             // A halt may have come after this pass observed; nothing starts under it.
-            JobState::Absent if held || self.brake.halted() => Ok(None),
+            JobState::Absent if !may_start || self.brake.halted() => Ok(None),
             JobState::Absent => {
                 jobs.start(&job).await?;
                 Ok(None)
