@@ -75,7 +75,7 @@ impl Engine {
         repos: &[&RepoName],
         freshness: Freshness,
     ) {
-        let held = held(config, live, self.ports.clock.now());
+        let waited_for = agents_waited_for(config, live, self.ports.clock.now());
         let mut jobs = None;
         for &repo in repos {
             let Some((table, facts)) = config.repos.get(repo).zip(fleet.repos.get_mut(repo)) else {
@@ -88,10 +88,11 @@ impl Engine {
                 Some(jobs) => jobs,
                 None => jobs.insert(self.jobs_ready(freshness).await.what),
             };
-            let agent = match held.get(&table.agent).cloned().or_else(|| self.unfit(table, repo)) {
-                Some(why) => Needed::Missing(why),
-                None => self.agent_ready(&table.agent, repo, freshness).await.what,
-            };
+            let agent =
+                match waited_for.get(&table.agent).cloned().or_else(|| self.unfit(table, repo)) {
+                    Some(why) => Needed::Missing(why),
+                    None => self.agent_ready(&table.agent, repo, freshness).await.what,
+                };
             facts.machine = Some(worse(agent, jobs));
         }
     }
@@ -199,7 +200,7 @@ impl Engine {
         candidates: &[Issue],
         told: &BTreeMap<HoldCause, At>,
     ) {
-        let waiting = held(config, live, self.ports.clock.now());
+        let waiting = agents_waited_for(config, live, self.ports.clock.now());
         let mut needed: BTreeMap<HoldCause, &IssueRef> = BTreeMap::new();
         for candidate in candidates {
             let issue = &candidate.issue;
@@ -278,7 +279,11 @@ fn not_told(error: &PortError) {
 }
 
 /// The agents that live runs have found unable to work, and what to tell people about each.
-fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a AdapterName, String> {
+fn agents_waited_for<'a>(
+    config: &'a Policy,
+    live: &[StoredRun],
+    now: At,
+) -> HashMap<&'a AdapterName, String> {
     let runs = live.iter().map(|stored| &stored.run);
     let found = runs.filter_map(|run| Some((run, agent_of(config, run)?, run.holds_agent(now)?)));
     found.map(|(run, agent, found)| (agent, said(run, &found))).collect()
