@@ -320,7 +320,7 @@ fn status() -> Value {
         ],
         &[("goes_on", text())],
     );
-    let held = object(
+    let ready = object(
         &[("issue", text()), ("title", text()), ("gates", maybe(gates)), ("error", maybe(text()))],
         &[],
     );
@@ -350,7 +350,7 @@ fn status() -> Value {
             ("switches", switch_states()),
             ("runs", list(run())),
             ("handed_back", list(handed_back)),
-            ("ready", list(held)),
+            ("ready", list(ready)),
             ("unreadable", list(object(&[("repo", text()), ("why", text())], &[]))),
             (
                 "forges",

@@ -150,7 +150,7 @@ pub struct DemoReport {
     /// The fake forge that the issue lived on, if it was on one.
     pub forge: Option<ForgeSeen>,
     /// The next issue, which a frozen repo holds.
-    pub held: Option<HeldIssue>,
+    pub held: Option<WaitingIssue>,
     /// The kill in mid-turn, and which process continued.
     pub restart: Option<Restart>,
     /// The file of the evidence bundle.
@@ -169,7 +169,7 @@ pub struct DemoReport {
 
 /// An issue that is released and waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HeldIssue {
+pub struct WaitingIssue {
     /// The issue that waits.
     pub issue: IssueRef,
     /// The gates that refuse it.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::DemoError;
 use super::forge::Forge;
 use super::setup::Demo;
-use super::{DemoReport, HeldIssue, Outcome, PhaseTime, Scenario, sample};
+use super::{DemoReport, Outcome, PhaseTime, Scenario, WaitingIssue, sample};
 
 impl Demo {
     /// Lets the loop work until nothing is left to do; passes the demo's own steps to `tell`.
@@ -67,14 +67,14 @@ impl Demo {
     }
 
     /// Asks the gates why the issue is not dispatched.
-    async fn held(&self, issue: &IssueRef) -> Result<HeldIssue, DemoError> {
+    async fn held(&self, issue: &IssueRef) -> Result<WaitingIssue, DemoError> {
         let brake = afk_engine::switches::Brake::new(CancellationToken::new());
         brake.read(self.app.engine.ports()).await;
         let dispatcher = afk_core::gates::Dispatcher::Loop;
         let said = self.app.engine.explain(issue, dispatcher, &brake).await?;
         let (gates, refusals): (_, Vec<String>) =
             said.refusals().map(|refusal| (refusal.gate, refusal.why.clone())).unzip();
-        Ok(HeldIssue { issue: issue.clone(), gates, why: refusals.join("; ") })
+        Ok(WaitingIssue { issue: issue.clone(), gates, why: refusals.join("; ") })
     }
 
     fn report(&self, run: Option<&Run>, journal: &[JournalRow], why: String) -> DemoReport {

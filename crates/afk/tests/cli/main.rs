@@ -240,7 +240,7 @@ fn status_says_what_holds_each_ready_issue() {
     assert_eq!(document["ready"].as_array().map(Vec::len), Some(2));
     assert_eq!(document["ready"][0]["gates"]["gates"][0]["verdict"], "failed");
     let shown = machine.good(&["status"]);
-    assert!(shown.contains("held by kill switch, machine, trust, blockers"), "{shown}");
+    assert!(shown.contains("refused by kill switch, machine, trust, blockers"), "{shown}");
 }
 
 #[test]

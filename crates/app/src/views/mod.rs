@@ -16,4 +16,4 @@ pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};
 pub use run::{AskView, ErrorView, RunView, branch, cause, outcome, release_again};
 pub use show::{RunFiles, RunPage, journal};
-pub use status::{FromTrackers, HandedOver, HeldIssue, Status, UnreadableRepo};
+pub use status::{FromTrackers, HandedOver, ReadyIssue, Status, UnreadableRepo};

@@ -52,7 +52,7 @@ pub struct Status {
     /// Issues that their newest run handed to a person, and that still wait for one.
     pub handed_back: Vec<HandedOver>,
     /// Ready issues of enrolled repos that no run works, with their gates.
-    pub ready: Vec<HeldIssue>,
+    pub ready: Vec<ReadyIssue>,
     /// Repos whose issues could not be read, and why.
     pub unreadable: Vec<UnreadableRepo>,
     /// The rate limits that the forges reported for our accounts.
@@ -83,7 +83,7 @@ pub struct UnreadableRepo {
 
 /// A ready issue and its gates.
 #[derive(Debug, Clone, Serialize)]
-pub struct HeldIssue {
+pub struct ReadyIssue {
     /// The issue.
     pub issue: IssueRef,
     /// Its title.
@@ -116,7 +116,7 @@ pub struct FromTrackers {
     /// The switches at that time, which decide gates, too.
     switches: Switches,
     handed_back: Vec<HandedOver>,
-    ready: Vec<HeldIssue>,
+    ready: Vec<ReadyIssue>,
     unreadable: Vec<UnreadableRepo>,
 }
 
@@ -198,7 +198,7 @@ impl Status {
 
 /// Reads the ready issues of enrolled repos that no run works, with their gates, and the repos
 /// whose issues could not be read.
-async fn ready(app: &App, live: &[StoredRun]) -> (Vec<HeldIssue>, Vec<UnreadableRepo>) {
+async fn ready(app: &App, live: &[StoredRun]) -> (Vec<ReadyIssue>, Vec<UnreadableRepo>) {
     let config = &app.config.policy;
     let enrolled: BTreeSet<&RepoName> = config.allowlist.iter().collect();
     let homes = app.engine.homes().into_values().map(|repos| {
@@ -230,7 +230,7 @@ async fn ready(app: &App, live: &[StoredRun]) -> (Vec<HeldIssue>, Vec<Unreadable
         }
     }
     let brake = &app.brake().await;
-    let held = found.into_iter().enumerate().map(|(n, issue)| async move {
+    let ready = found.into_iter().enumerate().map(|(n, issue)| async move {
         let (mut gates, mut error) = (None, None);
         if n < QUERIED {
             let said = app.engine.explain(&issue.issue, Dispatcher::Loop, brake);
@@ -240,9 +240,9 @@ async fn ready(app: &App, live: &[StoredRun]) -> (Vec<HeldIssue>, Vec<Unreadable
                 Err(_) => error = Some(in_vain("a gate")),
             }
         }
-        HeldIssue { issue: issue.issue, title: issue.title, gates, error }
+        ReadyIssue { issue: issue.issue, title: issue.title, gates, error }
     });
-    (stream::iter(held).buffered(AT_ONCE).collect().await, unreadable)
+    (stream::iter(ready).buffered(AT_ONCE).collect().await, unreadable)
 }
 
 /// Reads the issues that their newest runs handed to a person and that still wait for one: they are

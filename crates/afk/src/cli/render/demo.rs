@@ -93,7 +93,7 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{ForgeKind, ForgeSeen, HeldIssue, PhaseTime, Restart, Scenario};
+    use crate::demo::{ForgeKind, ForgeSeen, PhaseTime, Restart, Scenario, WaitingIssue};
 
     #[test]
     fn demos_that_went_well_and_one_that_did_not() {
@@ -133,7 +133,7 @@ mod tests {
             scenario: Scenario::Frozen,
             outcome: Outcome::Frozen,
             attempts: 3,
-            held: Some(HeldIssue {
+            held: Some(WaitingIssue {
                 issue: "demo/hello#2".parse().unwrap(),
                 gates: vec![afk_core::gates::Gate::Freeze],
                 why: "demo/hello is frozen".to_owned(),

@@ -37,21 +37,21 @@ pub(crate) fn explanation(said: &Explanation, title: &str, paint: Paint) -> Stri
     } else if said.eligible() {
         paint.good("It would be dispatched if it were first in the queue.")
     } else {
-        paint.warn(format!("Not dispatched: {}.", held(said)))
+        paint.warn(format!("Not dispatched: {}.", refused_by(said)))
     };
     lines.push(verdict);
     lines.join("\n")
 }
 
-/// The gates that hold an issue, in a few words.
-pub(super) fn held(said: &Explanation) -> String {
+/// The gates that refuse an issue, in a few words.
+pub(super) fn refused_by(said: &Explanation) -> String {
     if !said.open {
         return "it is closed".to_owned();
     }
     let names: Vec<_> = said.refusals().map(|gate| gate.gate.to_string()).collect();
     match names.as_slice() {
         [] => "next in the queue".to_owned(),
-        names => format!("held by {}", names.join(", ")),
+        names => format!("refused by {}", names.join(", ")),
     }
 }
 

@@ -7,7 +7,7 @@ use afk_core::gates::{Gate, GateVerdict};
 use afk_core::ids::RepoName;
 use afk_engine::ports::SwitchState;
 
-use super::explain::held;
+use super::explain::refused_by;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{ago, columns, count, duration, line, moment};
 
@@ -181,7 +181,7 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
         .iter()
         .map(|ready| {
             let why = match (&ready.gates, &ready.error) {
-                (Some(said), _) => held(said),
+                (Some(said), _) => refused_by(said),
                 (None, Some(error)) => line(error, 100),
                 (None, None) => "not queried: too many are ready".to_owned(),
             };
@@ -214,7 +214,7 @@ mod tests {
     use afk_core::gates::{Explanation, GateResult};
 
     use afk_app::adapters::Holder;
-    use afk_app::views::{ForgeLimits, HandedOver, HeldIssue, SilentDoorbell};
+    use afk_app::views::{ForgeLimits, HandedOver, ReadyIssue, SilentDoorbell};
     use afk_engine::ports::{Freeze, Switches};
 
     use super::super::samples;
@@ -273,7 +273,7 @@ mod tests {
             dropped: Vec::new(),
             goes_on: None,
         };
-        let held = |n: u64, gates: Result<Explanation, &str>| HeldIssue {
+        let ready = |n: u64, gates: Result<Explanation, &str>| ReadyIssue {
             issue: format!("o/web#{n}").parse().unwrap(),
             title: "Paint the door".to_owned(),
             error: gates.as_ref().err().map(|why| (*why).to_owned()),
@@ -302,11 +302,11 @@ mod tests {
                 why: "three attempts were refused".to_owned(),
             }],
             ready: vec![
-                held(8, Ok(said(&[Gate::RepoLock, Gate::Trust]))),
-                held(9, Ok(said(&[Gate::Machine]))),
-                held(10, Ok(said(&[Gate::Machine]))),
-                held(11, Ok(said(&[]))),
-                held(12, Err("the tracker did not answer")),
+                ready(8, Ok(said(&[Gate::RepoLock, Gate::Trust]))),
+                ready(9, Ok(said(&[Gate::Machine]))),
+                ready(10, Ok(said(&[Gate::Machine]))),
+                ready(11, Ok(said(&[]))),
+                ready(12, Err("the tracker did not answer")),
             ],
             unreadable: vec![UnreadableRepo {
                 repo: repo("o/api"),
