@@ -495,7 +495,7 @@ impl Engine {
                 in_progress: false,
             },
             cancel: None,
-            heard: Vec::new(),
+            requests: Vec::new(),
             posted: None,
             thread_link: None,
             stopping_since: None,

@@ -197,7 +197,7 @@ impl Run {
     }
 
     fn answer_request(&mut self, at: At, asked: PersonRequest, answer: String) {
-        if self.heard.iter().any(|heard| heard.asked.id == asked.id) {
+        if self.requests.iter().any(|answered| answered.asked.id == asked.id) {
             return;
         }
         match &asked.what {
@@ -215,7 +215,7 @@ impl Run {
             | Request::Release
             | Request::Unclear { .. } => {}
         }
-        self.heard.push(AnsweredRequest { asked, at, answer, turn: None });
+        self.requests.push(AnsweredRequest { asked, at, answer, turn: None });
     }
 
     /// Records an interval without a control plane. Nobody could have answered the agent's
@@ -247,9 +247,9 @@ impl Run {
         let n = self.turn().map_or(1, |turn| turn.n + 1);
         if cause == TurnCause::Said {
             let unsaid: Vec<String> =
-                self.undelivered_messages().map(|heard| heard.asked.id.clone()).collect();
-            for heard in self.heard.iter_mut().filter(|one| unsaid.contains(&one.asked.id)) {
-                heard.turn = Some(n);
+                self.undelivered_messages().map(|answered| answered.asked.id.clone()).collect();
+            for answered in self.requests.iter_mut().filter(|one| unsaid.contains(&one.asked.id)) {
+                answered.turn = Some(n);
             }
         }
         let turn = Turn {

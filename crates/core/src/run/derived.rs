@@ -143,7 +143,9 @@ impl Run {
 
     /// Whether a person requested a retry since `at`.
     pub fn retry_asked_since(&self, at: At) -> bool {
-        self.heard.iter().any(|heard| heard.asked.what == Request::Retry && heard.at >= at)
+        self.requests
+            .iter()
+            .any(|answered| answered.asked.what == Request::Retry && answered.at >= at)
     }
 
     /// The ledger of this run.

@@ -107,7 +107,8 @@ pub struct Run {
     /// A person's cancel.
     pub cancel: Option<Cancel>,
     /// People's requests that it took, oldest first.
-    pub heard: Vec<AnsweredRequest>,
+    #[serde(rename = "heard")]
+    pub requests: Vec<AnsweredRequest>,
     /// Its comment on the issue; none before it is posted for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<PostedComment>,

@@ -36,16 +36,16 @@ impl Run {
 
     /// Messages of people that no finished turn has given to the agent.
     pub fn undelivered_messages(&self) -> impl Iterator<Item = &AnsweredRequest> {
-        self.heard.iter().filter(move |heard| {
-            let words = matches!(heard.asked.what, Request::Say { .. });
-            words && !heard.turn.is_some_and(|n| self.came_through(n))
+        self.requests.iter().filter(move |answered| {
+            let words = matches!(answered.asked.what, Request::Say { .. });
+            words && !answered.turn.is_some_and(|n| self.came_through(n))
         })
     }
 
     /// The messages that turn `n` was begun for, oldest first.
     pub fn messages_for(&self, n: u32) -> String {
-        let said = self.heard.iter().filter(|heard| heard.turn == Some(n));
-        let texts = said.filter_map(|heard| match &heard.asked.what {
+        let said = self.requests.iter().filter(|answered| answered.turn == Some(n));
+        let texts = said.filter_map(|answered| match &answered.asked.what {
             Request::Say { text } => Some(text.as_str()),
             Request::Retry
             | Request::Stop

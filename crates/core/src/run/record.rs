@@ -154,7 +154,8 @@ pub fn record(
 ) -> Vec<Transition> {
     let mut found = Vec::new();
     // One request at a time, because it may change how the next is answered.
-    let new = |asked: &&PersonRequest| run.heard.iter().all(|heard| heard.asked.id != asked.id);
+    let new =
+        |asked: &&PersonRequest| run.requests.iter().all(|answered| answered.asked.id != asked.id);
     let taken = seen.asked.iter().filter(new).find_map(|asked| {
         let answer = answer(run, asked, seen.budget_room).ok()?;
         Some(Transition::Asked { asked: asked.clone(), answer })

@@ -37,9 +37,9 @@ impl Pass<'_> {
     /// Answers the open requests with what the record says was done, or why nothing was.
     pub(super) async fn answer_requests(&self, seen: &Observation) -> PortResult<()> {
         for asked in &seen.asked {
-            let heard = self.run.heard.iter().find(|heard| heard.asked.id == asked.id);
-            let text = match heard {
-                Some(heard) => heard.answer.clone(),
+            let answered = self.run.requests.iter().find(|answered| answered.asked.id == asked.id);
+            let text = match answered {
+                Some(answered) => answered.answer.clone(),
                 None => match answer(&self.run, asked, seen.budget_room) {
                     Err(why) => why,
                     // Not recorded yet: the next pass does it.

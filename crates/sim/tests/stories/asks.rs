@@ -124,7 +124,7 @@ async fn at_the_deadline_policy_answers_and_a_late_answer_does_nothing() {
     story.sim.with(|world| ask(world, "late, by its number", allow(Some(1))));
     story.rounds(3).await;
     let run = story.run();
-    assert_eq!(run.heard, [], "nothing was taken");
+    assert_eq!(run.requests, [], "nothing was taken");
     let given = run.questions().next().unwrap().given.clone().unwrap();
     assert_eq!(given.by, None);
     let waited = given.at.duration_since(asked_at);
@@ -160,7 +160,7 @@ async fn an_answer_said_twice_is_told_once() {
     story.sim.with(|world| ask(world, "a", allow(None)));
     let run = story.settle().await;
     story.ended(End::Done);
-    assert_eq!((told(&story), run.heard.len()), (Some(Answer::Allow), 1));
+    assert_eq!((told(&story), run.requests.len()), (Some(Answer::Allow), 1));
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn two_control_planes_tell_people_and_the_agent_once() {
     story.settle().await;
     story.ended(End::Done);
     assert_eq!((bells(&story).len(), story.count("executor.answer")), (1, 1));
-    assert_eq!(story.run().heard.len(), 1);
+    assert_eq!(story.run().requests.len(), 1);
 }
 
 /// Every call of a story with a question in it fails once, or the process dies of it:

@@ -91,7 +91,7 @@ async fn words_and_a_budget_in_comments_are_taken_once_by_whoever_looks() {
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said]);
-    assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(120)));
+    assert_eq!((run.requests.len(), run.budget), (2, Usd::dollars(120)));
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ async fn any_call_may_fail_while_comments_are_heard() {
                 format!("{name} (call {call}) {when:?} {kills}\n{}", story_of(world))
             });
             assert_eq!(requests(&story).len(), 2, "{what}");
-            assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(150)), "{what}");
+            assert_eq!((run.requests.len(), run.budget), (2, Usd::dollars(150)), "{what}");
             assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said], "{what}");
         }
     }

@@ -214,8 +214,12 @@ async fn a_budget_beyond_the_caps_of_the_day_is_refused_with_the_room_that_is_le
             story.sim.with(|world| ask(world, id, Request::Budget { usd: Usd::dollars(usd) }));
             story.rounds(2).await;
         }
-        let taken =
-            story.run().heard.iter().map(|heard| heard.asked.id.clone()).collect::<Vec<_>>();
+        let taken = story
+            .run()
+            .requests
+            .iter()
+            .map(|answered| answered.asked.id.clone())
+            .collect::<Vec<_>>();
         assert_eq!(taken, ["c", "e"]);
         assert_eq!(story.run().budget, Usd::dollars(20));
         let answers = answers(&story);
@@ -342,7 +346,7 @@ async fn any_call_may_fail_while_words_are_told() {
                 )
             });
             assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said], "{what}");
-            assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(150)), "{what}");
+            assert_eq!((run.requests.len(), run.budget), (2, Usd::dollars(150)), "{what}");
             let answered = answers(&story).iter().all(Option::is_some);
             assert!(answered, "{what}");
         }

@@ -490,7 +490,7 @@ async fn an_agent_gets_no_message_about_work_that_people_decide_on() {
         let answered = world.store.requests_to(run.id).remove(0).answered;
         let (_, said) = answered.expect("an answer");
         assert!(said.contains("close the pull request"), "{said}");
-        assert_eq!(run.heard, [], "nothing was taken");
+        assert_eq!(run.requests, [], "nothing was taken");
         world.people_merge(&repo("o/r"));
     });
     let run = story.settle().await;

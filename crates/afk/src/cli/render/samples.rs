@@ -51,7 +51,7 @@ pub(crate) fn admitted() -> Run {
         first_red_at: None,
         labels_seen: LabelsSeen::default(),
         cancel: None,
-        heard: Vec::new(),
+        requests: Vec::new(),
         posted: None,
         thread_link: None,
         stopping_since: None,

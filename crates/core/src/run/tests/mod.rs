@@ -78,7 +78,7 @@ fn admitted() -> Run {
         first_red_at: None,
         labels_seen: LabelsSeen { ready: true, in_progress: false },
         cancel: None,
-        heard: Vec::new(),
+        requests: Vec::new(),
         posted: None,
         thread_link: None,
         stopping_since: None,

@@ -33,7 +33,7 @@ fn a_request_is_taken_once_however_often_it_is_seen() {
     assert_eq!(take(&mut run, &[budget.clone(), budget.clone()]), 1);
     assert_eq!(take(&mut run, &[budget]), 0);
     assert_eq!(run.budget, Usd::dollars(30));
-    assert_eq!(run.heard.len(), 1);
+    assert_eq!(run.requests.len(), 1);
 }
 
 #[test]

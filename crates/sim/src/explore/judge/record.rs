@@ -162,7 +162,10 @@ impl Judge {
     fn bounds(&mut self, world: &World, run: &Run) {
         let config = &world.config;
         let (refused, fixes) = (run.refusals(), run.fix_forwards());
-        let said = run.heard.iter().filter(|heard| matches!(heard.asked.what, Request::Say { .. }));
+        let said = run
+            .requests
+            .iter()
+            .filter(|answered| matches!(answered.asked.what, Request::Say { .. }));
         let most = 1 + config.landing_refusals_max + config.fix_forward_max_attempts;
         if refused > config.landing_refusals_max
             || fixes > config.fix_forward_max_attempts
