@@ -65,7 +65,7 @@ impl Engine {
             live.map(|stored| &stored.run),
             frozen.map(|(repo, freeze)| (repo, freeze.thrown.at)),
         );
-        let until = self.ports.store.heard().await?;
+        let until = self.ports.store.comments_read_until().await?;
         if armed {
             // An ended run can be steered, too: every comment since the newest one read matters.
             let enrolled = config.allowlist.iter().filter(|repo| repos.contains(*repo));
@@ -145,7 +145,7 @@ impl Engine {
         self.comments_read().note(repo, ids);
         // The mark does not move past a comment that could not be followed yet.
         if let Some(newest) = newest.filter(|newest| all && Some(newest) > until) {
-            self.ports.store.note_heard(repo, newest).await?;
+            self.ports.store.note_comments_read(repo, newest).await?;
         }
         Ok(done)
     }

@@ -88,10 +88,10 @@ async fn measure(file: &Path) {
         );
     };
     show("ready issues of all repositories", &ready).await;
-    let heard: Vec<_> = store.heard().await.unwrap().into_iter().collect();
+    let until: Vec<_> = store.comments_read_until().await.unwrap().into_iter().collect();
     let comments = async || {
         assert_eq!(
-            tracker.comments_everywhere(&heard).await.map(|all| all.len()),
+            tracker.comments_everywhere(&until).await.map(|all| all.len()),
             Some(names.len())
         );
     };

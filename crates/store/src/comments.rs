@@ -18,7 +18,7 @@ const SINCE: &str = "SELECT json_group_array(json_array(c.repo, c.number, c.id, 
      FROM json_each(?) j CROSS JOIN issue_comments c \
      ON c.repo = j.value ->> 0 AND c.at >= j.value ->> 1";
 /// Reads up to when the comments of each repo were read, as one JSON list for the same reason.
-const HEARD: &str = "SELECT json_group_array(json_array(repo, until)) FROM comments_heard";
+const READ_UNTIL: &str = "SELECT json_group_array(json_array(repo, until)) FROM comments_heard";
 
 impl Store {
     /// Adds a comment and returns its id. Its time is never before that of the repo's newest
@@ -141,18 +141,20 @@ async fn comments_since(
 }
 
 /// Up to when the comments of each repo were read.
-pub(super) async fn heard(store: &Store) -> Result<BTreeMap<RepoName, Timestamp>, StoreError> {
-    let list: String = sqlx::query_scalar(HEARD).fetch_one(store.readers()).await?;
-    let rows: Vec<(String, i64)> = from_json("until when comments were heard", &list)?;
+pub(super) async fn comments_read_until(
+    store: &Store,
+) -> Result<BTreeMap<RepoName, Timestamp>, StoreError> {
+    let list: String = sqlx::query_scalar(READ_UNTIL).fetch_one(store.readers()).await?;
+    let rows: Vec<(String, i64)> = from_json("until when comments were read", &list)?;
     let read = |(repo, until): (String, i64)| {
-        let until = from_micros("until when comments were heard", until)?;
+        let until = from_micros("until when comments were read", until)?;
         Ok((parse("the repo of comments", &repo)?, until))
     };
     rows.into_iter().map(read).collect()
 }
 
 /// Records that the comments of `repo` were read up to `until`; the time never goes back.
-pub(super) async fn note_heard(
+pub(super) async fn note_comments_read(
     store: &Store,
     repo: &RepoName,
     until: Timestamp,
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_comment_is_never_before_the_newest_that_may_be_heard() {
+    async fn a_comment_is_never_before_the_newest_that_may_be_read() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
         let repo: RepoName = "o/r".parse().unwrap();

@@ -179,12 +179,12 @@ impl ports::Store for Store {
         self.in_kind(requests::answer(self, id, answer, now).await)
     }
 
-    async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>> {
-        self.in_kind(comments::heard(self).await)
+    async fn comments_read_until(&self) -> PortResult<BTreeMap<RepoName, At>> {
+        self.in_kind(comments::comments_read_until(self).await)
     }
 
-    async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()> {
-        self.in_kind(comments::note_heard(self, repo, until).await)
+    async fn note_comments_read(&self, repo: &RepoName, until: At) -> PortResult<()> {
+        self.in_kind(comments::note_comments_read(self, repo, until).await)
     }
 
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>> {

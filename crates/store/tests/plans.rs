@@ -175,8 +175,8 @@ async fn calls_of_the_store(store: &Store) {
     store.requests_on(&run.issue).await.unwrap();
     store.open_requests(0).await.unwrap();
     store.answer("x", "done", at(2)).await.unwrap();
-    store.note_heard(&repo, at(1)).await.unwrap();
-    store.heard().await.unwrap();
+    store.note_comments_read(&repo, at(1)).await.unwrap();
+    store.comments_read_until().await.unwrap();
     store.beat(at(1), SignedDuration::MAX).await.unwrap();
 
     store.chain(id).await.unwrap();

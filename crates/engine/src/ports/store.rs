@@ -409,9 +409,9 @@ pub trait Store: Send + Sync {
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()>;
     /// Returns up to when, by the tracker's clock, the comments of each repo were read: at first
     /// the release of its first run. A repo that never had a run is not in the map.
-    async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>>;
+    async fn comments_read_until(&self) -> PortResult<BTreeMap<RepoName, At>>;
     /// Records that the comments of `repo` were read up to `until`; the time never goes back.
-    async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()>;
+    async fn note_comments_read(&self, repo: &RepoName, until: At) -> PortResult<()>;
     /// Records that a control plane runs at `now`. If the last record is older than `within`,
     /// nothing is written, and the time of that record is returned instead.
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>>;

@@ -201,13 +201,14 @@ impl Store for Sim {
         self.call("store.requests_on", |world| Ok(world.store.requests_on(issue))).await
     }
 
-    async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>> {
-        self.call("store.heard", |world| Ok(world.store.heard.clone())).await
+    async fn comments_read_until(&self) -> PortResult<BTreeMap<RepoName, At>> {
+        self.call("store.comments_read_until", |world| Ok(world.store.comments_read_until.clone()))
+            .await
     }
 
-    async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()> {
-        self.call("store.note_heard", |world| {
-            let noted = world.store.heard.entry(repo.clone()).or_insert(until);
+    async fn note_comments_read(&self, repo: &RepoName, until: At) -> PortResult<()> {
+        self.call("store.note_comments_read", |world| {
+            let noted = world.store.comments_read_until.entry(repo.clone()).or_insert(until);
             *noted = until.max(*noted);
             Ok(())
         })

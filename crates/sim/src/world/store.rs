@@ -75,7 +75,7 @@ pub struct StoreWorld {
     /// Requests of people, oldest first, each with its run.
     pub requests: Vec<(RunId, Requested)>,
     /// Until when the comments of each repo were read, by the tracker's clock.
-    pub heard: BTreeMap<RepoName, At>,
+    pub comments_read_until: BTreeMap<RepoName, At>,
     /// When a control plane last said that it runs.
     pub beat: Option<At>,
 }
@@ -157,7 +157,7 @@ impl World {
         let row = Row { at: self.now, transition: json(&first)?, context };
         let kept = KeptRun { run: read_back(run)?, version: 1, journal: vec![row] };
         self.store.runs.insert(run.id, kept);
-        self.store.heard.entry(repo.clone()).or_insert_with(|| run.released_at());
+        self.store.comments_read_until.entry(repo.clone()).or_insert_with(|| run.released_at());
         Ok(Admission::Admitted)
     }
 

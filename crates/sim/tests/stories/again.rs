@@ -213,21 +213,21 @@ async fn whoever_asked_must_still_be_trusted_when_the_gate_is_asked() {
     assert!(why.contains("bob (id bob) requested the ready label in a comment"), "{why}");
 }
 
-/// A comment that is deleted before it is heard asks for nothing. One that was heard stands; it is
+/// A comment that is deleted before it is read asks for nothing. One that was read stands; it is
 /// taken back by taking the label off.
 #[tokio::test]
-async fn a_comment_counts_as_it_was_heard() {
+async fn a_comment_counts_as_it_was_read() {
     let story = gave_up(good_work()).await;
     write(&story, "/afk retry", &person("ann"));
     story.sim.with(|world| world.tracker.issues.get_mut(&seven()).unwrap().comments.pop());
     story.rounds(5).await;
-    assert_eq!(runs(&story).len(), 1, "deleted before it was heard");
+    assert_eq!(runs(&story).len(), 1, "deleted before it was read");
 
     freeze(&story, true);
     write(&story, "/afk retry", &person("ann"));
     story.rounds(2).await;
     story.sim.with(|world| world.tracker.issues.get_mut(&seven()).unwrap().comments.pop());
-    assert_eq!(trust(&story).await.0, GateVerdict::Passed, "deleted after it was heard");
+    assert_eq!(trust(&story).await.0, GateVerdict::Passed, "deleted after it was read");
     story.sim.with(|world| world.set_label(&seven(), READY, false, &person("ann")));
     freeze(&story, false);
     story.rounds(5).await;
@@ -240,7 +240,7 @@ async fn a_comment_counts_as_it_was_heard() {
         "/afk retry".clone_into(&mut comments.last_mut().unwrap().body);
     });
     story.rounds(5).await;
-    assert_eq!(runs(&story).len(), 1, "edited after it was heard");
+    assert_eq!(runs(&story).len(), 1, "edited after it was read");
 }
 
 #[tokio::test]

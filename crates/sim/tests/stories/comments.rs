@@ -53,7 +53,7 @@ async fn a_stop_in_a_comment_lets_the_issue_go() {
 }
 
 #[tokio::test]
-async fn no_switch_of_dispatch_keeps_a_stop_from_being_heard() {
+async fn no_switch_of_dispatch_keeps_a_stop_from_being_read() {
     let throws: [fn(&Story); 3] = [
         |story| story.sim.with(|world| world.config.kill_switch = true),
         |story| story.switch(&Switch::Pause, true),
@@ -83,7 +83,7 @@ async fn words_and_a_budget_in_comments_are_taken_once_by_whoever_looks() {
     write(&story, "/afk say Mind the hinges.", &person("ann"));
     write(&story, "/afk budget 120", &person("ann"));
     story.rounds(3).await;
-    // The next process does not know which comments were heard, and reads all of them again.
+    // The next process does not know which comments were read, and reads all of them again.
     story = story.restarted("second");
     story.rounds(3).await;
     assert_eq!(requests(&story), ["comment:o/r:2 ann", "comment:o/r:3 ann"]);
@@ -233,13 +233,13 @@ async fn a_permission_that_may_not_be_read_is_not_asked_for_again() {
     let newest = story.sim.with(|world| world.tracker_now());
     story.rounds(3).await;
     assert_eq!(requests(&story), ["comment:o/r:3 cleo", "comment:o/r:4 ann"]);
-    assert!(story.sim.with(|world| world.store.heard[&repo("o/r")]) >= newest);
+    assert!(story.sim.with(|world| world.store.comments_read_until[&repo("o/r")]) >= newest);
     let before = story.count("tracker.permission");
     story.rounds(5).await;
     assert_eq!(story.count("tracker.permission"), before);
 }
 
-/// One call for each repo and poll, which lists what came since the newest comment that was heard.
+/// One call for each repo and poll, which lists what came since the newest comment that was read.
 #[tokio::test]
 async fn only_where_something_can_be_steered_is_anybody_asked_for_comments() {
     let story = Story::new();
@@ -274,25 +274,26 @@ async fn a_process_that_starts_reads_no_old_comments() {
     story.rounds(1).await;
     story = story.restarted("second");
     story.rounds(1).await;
-    let (until, now) = story.sim.with(|world| (world.store.heard[&repo("o/r")], world.now));
+    let (until, now) =
+        story.sim.with(|world| (world.store.comments_read_until[&repo("o/r")], world.now));
     let back = now.duration_since(until);
-    assert!(back < SignedDuration::from_mins(1), "everything was heard until {back} ago");
+    assert!(back < SignedDuration::from_mins(1), "everything was read until {back} ago");
 }
 
-/// The calls by which comments are heard.
+/// The calls by which comments are read.
 const HEARING: [&str; 6] = [
     "tracker.comments_since",
     "tracker.own_account",
     "tracker.permission",
     "store.runs",
     "store.ask",
-    "store.note_heard",
+    "store.note_comments_read",
 ];
 
-/// Every call by which comments are heard fails once, or the process dies of it: what
+/// Every call by which comments are read fails once, or the process dies of it: what
 /// was asked is done all the same, and once.
 #[tokio::test]
-async fn any_call_may_fail_while_comments_are_heard() {
+async fn any_call_may_fail_while_comments_are_read() {
     let begin = || Story::new().with_issue(vec![Script::hangs(), Script::acts(Vec::new())]);
     let settled = |world: &mut World| {
         let runs = world.store.all();
@@ -346,9 +347,9 @@ async fn any_call_may_fail_while_comments_are_heard() {
 }
 
 #[tokio::test]
-async fn how_far_comments_were_heard_is_noted_once() {
+async fn how_far_comments_were_read_is_noted_once() {
     let story = at_work(Vec::new()).await;
     write(&story, "Nice.", &person("ann"));
     story.rounds(6).await;
-    assert_eq!(story.count("store.note_heard"), 1);
+    assert_eq!(story.count("store.note_comments_read"), 1);
 }

@@ -96,14 +96,14 @@ async fn a_greater_budget_is_committed_only_where_the_caps_have_room() {
 async fn the_comments_of_a_repo_are_read_from_the_release_of_its_first_run_on() {
     let home = Home::new();
     let store = home.open().await;
-    assert!(store.heard().await.unwrap().is_empty());
+    assert!(store.comments_read_until().await.unwrap().is_empty());
     admit(&store, 1, "o/a#1", &free()).await;
     let first = store.load(run_id(1)).await.unwrap().unwrap().run.released_at();
     let repo = "o/a".parse().unwrap();
-    assert_eq!(store.heard().await.unwrap(), [(repo, first)].into());
+    assert_eq!(store.comments_read_until().await.unwrap(), [(repo, first)].into());
     // A refused admission begins no reading of comments.
     admit(&store, 2, "o/b#1", &AdmitLimits { max_live: 1, ..free() }).await;
-    assert_eq!(store.heard().await.unwrap().len(), 1);
+    assert_eq!(store.comments_read_until().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -164,7 +164,7 @@ hand_on! {
     requests_on(issue: &IssueRef) -> Vec<PersonRequest>;
     open_requests(after: u64) -> Vec<OpenRequest>;
     answer(id: &str, answer: &str, now: At) -> ();
-    heard() -> BTreeMap<RepoName, At>;
-    note_heard(repo: &RepoName, until: At) -> ();
+    comments_read_until() -> BTreeMap<RepoName, At>;
+    note_comments_read(repo: &RepoName, until: At) -> ();
     beat(now: At, within: SignedDuration) -> Option<At>;
 }
