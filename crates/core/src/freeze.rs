@@ -40,15 +40,14 @@ impl Paging {
 
     /// These pages after `by` has acknowledged them. The first acknowledgement stays.
     #[must_use]
-    pub fn heard(self, by: Acknowledgement) -> Self {
+    pub fn acknowledged_by(self, by: Acknowledgement) -> Self {
         Self { acknowledged: self.acknowledged.or(Some(by)), ..self }
     }
 
     /// These pages with the one that is due `now`; none if none is due. One is due each `every`; if
     /// that is zero, none after the first. However long nobody checked, only one page is due.
     pub fn due(&self, every: Duration, now: At) -> Option<Self> {
-        let heard = self.acknowledged.is_some();
-        if heard || every.is_zero() || elapsed(self.last, now, &[]) < every {
+        if self.acknowledged.is_some() || every.is_zero() || elapsed(self.last, now, &[]) < every {
             return None;
         }
         Some(Self { nth: self.nth.checked_add(1)?, last: now, ..self.clone() })
@@ -64,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_due_at_its_interval_until_somebody_has_heard() {
+    fn a_page_is_due_at_its_interval_until_somebody_acknowledges() {
         let run = "00000001-0000-0000-0000-000000000007".parse().unwrap();
         let begun = Paging::begun(run, at(0));
         let hour = Duration::from_hours(1);
@@ -77,8 +76,8 @@ mod tests {
         assert_eq!((night.nth, night.last), (2, at(40_000)));
         assert_eq!(due(&night, 43_599), None);
         assert_eq!(due(&night, 43_600).map(|paging| paging.nth), Some(3));
-        let heard = Acknowledgement { by: "ann".to_owned(), at: at(5000) };
-        assert_eq!(due(&Paging { acknowledged: Some(heard), ..first }, 99_999), None);
+        let by = Acknowledgement { by: "ann".to_owned(), at: at(5000) };
+        assert_eq!(due(&Paging { acknowledged: Some(by), ..first }, 99_999), None);
         assert_eq!(begun.due(Duration::ZERO, at(99_999)), None, "zero rings once");
         assert_eq!(due(&Paging { nth: u32::MAX, ..begun }, 99_999), None);
         // A clock that was set back pages late, not at once.

@@ -44,7 +44,7 @@ pub(super) async fn throw(
                 let before = read(tx, &repo).await.ok().flatten();
                 let paging = before.and_then(|(_, value)| value.paging);
                 let by = Acknowledgement { by: state.by.clone(), at: state.at };
-                let paging = paging.map(|paging| paging.heard(by));
+                let paging = paging.map(|paging| paging.acknowledged_by(by));
                 let value = to_json(&Value { why: state.why, paging })?;
                 set(tx, &Switch::Freeze(repo), true, &value, &state.by, state.at).await
             })
@@ -139,7 +139,7 @@ pub(super) async fn acknowledge(
                     return Ok(None);
                 };
                 if let Some(paging) = value.paging.take() {
-                    value.paging = Some(paging.heard(by));
+                    value.paging = Some(paging.acknowledged_by(by));
                     keep(tx, &repo, &value).await?;
                 }
                 thrown.why = value.why;

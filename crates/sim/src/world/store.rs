@@ -310,7 +310,7 @@ impl World {
                 switches.frozen.retain(|(name, _)| name != repo);
                 let freeze = |thrown: &SwitchState| {
                     let by = Acknowledgement { by: thrown.by.clone(), at: thrown.at };
-                    let paging = before.map(|paging| paging.heard(by));
+                    let paging = before.map(|paging| paging.acknowledged_by(by));
                     Freeze { thrown: thrown.clone(), paging }
                 };
                 switches.frozen.extend(state.map(|state| (repo.clone(), freeze(state))));

@@ -38,7 +38,7 @@ fn acknowledge(world: &mut World) {
 }
 
 #[tokio::test]
-async fn a_freeze_rings_until_somebody_has_heard() {
+async fn a_freeze_rings_until_somebody_acknowledges() {
     let mut story = frozen().await;
     assert_eq!(bells(&story).len(), 1);
     half_an_hour(&story).await;
@@ -60,7 +60,7 @@ async fn a_freeze_rings_until_somebody_has_heard() {
     for _ in 0..6 {
         half_an_hour(&story).await;
     }
-    assert_eq!(bells(&story).len(), 3, "somebody has heard");
+    assert_eq!(bells(&story).len(), 3, "somebody acknowledged");
     let still = story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).cloned());
     assert_eq!(still.unwrap().paging.unwrap().acknowledged.unwrap().by, "ann");
     story.ended(End::Frozen);
@@ -144,7 +144,7 @@ async fn the_next_issue_waits_until_the_freeze_is_lifted() {
     story.sim.with(acknowledge);
     story = story.restarted("second");
     story.rounds(5).await;
-    assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "heard is not lifted");
+    assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "acknowledged is not lifted");
     story.switch(&Switch::Freeze(repo("o/r")), false);
     story.until("the next run", |world| world.store.all().len() == 2).await;
     let run = story.settle().await;
@@ -221,7 +221,7 @@ async fn what_was_broken_stays_for_whoever_looks() {
 }
 
 #[tokio::test]
-async fn whoever_freezes_what_a_run_froze_has_heard_and_its_workspace_stays() {
+async fn whoever_freezes_what_a_run_froze_acknowledges_and_its_workspace_stays() {
     let story = frozen().await;
     let run = story.run().id;
     story.switch(&Switch::Freeze(repo("o/r")), true);
@@ -236,8 +236,11 @@ async fn whoever_freezes_what_a_run_froze_has_heard_and_its_workspace_stays() {
     story.sim.with(|world| {
         let freeze = world.store.switches.freeze_of(&repo("o/r")).unwrap();
         let paging = freeze.paging.as_ref().unwrap();
-        let heard = paging.acknowledged.as_ref().unwrap();
-        assert_eq!((freeze.thrown.by.as_str(), paging.run, heard.by.as_str()), ("ann", run, "ann"));
+        let acknowledged = paging.acknowledged.as_ref().unwrap();
+        assert_eq!(
+            (freeze.thrown.by.as_str(), paging.run, acknowledged.by.as_str()),
+            ("ann", run, "ann")
+        );
         assert!(world.git.spared.contains(&run), "its forensics stay");
     });
     for _ in 0..4 {

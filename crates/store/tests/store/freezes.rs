@@ -63,7 +63,7 @@ async fn of_two_control_planes_one_puts_a_page_into_the_outbox() {
 }
 
 #[tokio::test]
-async fn who_has_heard_first_stays_and_a_persons_freeze_keeps_the_pages() {
+async fn who_acknowledged_first_stays_and_a_persons_freeze_keeps_the_pages() {
     let home = Home::new();
     let port = frozen(&home).await;
     let by = |by: &str, second| Acknowledgement { by: by.to_owned(), at: at(second) };
@@ -75,7 +75,7 @@ async fn who_has_heard_first_stays_and_a_persons_freeze_keeps_the_pages() {
     let before = Paging::begun(run_id(1), at(0));
     let after = Paging { nth: 1, last: at(10), ..before.clone() };
     let page = Page { before: &before, after: &after, sends: &[bell(1, 1)] };
-    assert!(!port.page(&repo(), &page).await.unwrap(), "somebody has heard meanwhile");
+    assert!(!port.page(&repo(), &page).await.unwrap(), "somebody acknowledged meanwhile");
 
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };
     port.switch(&Switch::Freeze(repo()), Some(&state)).await.unwrap();
@@ -90,14 +90,14 @@ async fn who_has_heard_first_stays_and_a_persons_freeze_keeps_the_pages() {
 }
 
 #[tokio::test]
-async fn whoever_freezes_what_a_run_froze_has_heard_of_it() {
+async fn whoever_freezes_what_a_run_froze_acknowledges_it() {
     let home = Home::new();
     let port = frozen(&home).await;
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };
     port.switch(&Switch::Freeze(repo()), Some(&state)).await.unwrap();
     let by = Acknowledgement { by: "bob".to_owned(), at: at(20) };
-    let heard = Paging { acknowledged: Some(by), ..Paging::begun(run_id(1), at(0)) };
-    assert_eq!(paging(&port).await, Some(heard));
+    let acknowledged = Paging { acknowledged: Some(by), ..Paging::begun(run_id(1), at(0)) };
+    assert_eq!(paging(&port).await, Some(acknowledged));
 }
 
 #[tokio::test]

@@ -77,8 +77,8 @@ fn switches(now: &Status, valid: bool, paint: Paint, out: &mut Vec<String>) {
         let mend = match freeze.paging.as_ref().map(|paging| &paging.acknowledged) {
             None => format!("`afk unfreeze {repo}`"),
             Some(None) => format!("rings until `afk ack {repo}`; `afk unfreeze {repo}`"),
-            Some(Some(heard)) => {
-                let (by, when) = (line(&heard.by, 40), ago(heard.at, now.at));
+            Some(Some(acknowledged)) => {
+                let (by, when) = (line(&acknowledged.by, 40), ago(acknowledged.at, now.at));
                 format!("acknowledged by {by}, {when}; `afk unfreeze {repo}`")
             }
         };
@@ -254,7 +254,7 @@ mod tests {
             };
             (repo(name), Freeze { thrown, paging: Some(paging) })
         };
-        let heard = Acknowledgement { by: "ann".to_owned(), at: samples::at(540) };
+        let acknowledged = Acknowledgement { by: "ann".to_owned(), at: samples::at(540) };
         let by_hand = Freeze {
             thrown: SwitchState { by: "bob".to_owned(), at: samples::at(300), why: String::new() },
             paging: None,
@@ -289,7 +289,7 @@ mod tests {
                 pause: Some(thrown("bob", "")),
                 frozen: vec![
                     frozen("o/api", None),
-                    frozen("o/cli", Some(heard)),
+                    frozen("o/cli", Some(acknowledged)),
                     (repo("o/doc"), by_hand),
                 ],
             },
