@@ -94,7 +94,7 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
         let turn = place.turn(thread).map(str::to_owned);
         return Liveness::Busy { active: active.or(turn) };
     }
-    if session.is_some_and(|session| session.status == SessionStatus::Unheard) {
+    if session.is_some_and(|session| session.status == SessionStatus::Unrecognised) {
         return Liveness::Unknown;
     }
     let last_error = || session.and_then(|session| session.last_error.clone());
@@ -114,7 +114,7 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
             let at = session.map_or(thread.updated_at, |one| one.updated_at);
             return Liveness::Ended(failed(why, at));
         }
-        Some(TurnState::Running | TurnState::Unheard) => {
+        Some(TurnState::Running | TurnState::Unrecognised) => {
             return closed.map_or(Liveness::Unknown, Liveness::Ended);
         }
         None => {}
@@ -152,7 +152,7 @@ pub(super) fn busy(session: &Session) -> Option<AtWork> {
         | SessionStatus::Interrupted
         | SessionStatus::Stopped
         | SessionStatus::Error
-        | SessionStatus::Unheard => active.map(|turn| AtWork { active: Some(turn) }),
+        | SessionStatus::Unrecognised => active.map(|turn| AtWork { active: Some(turn) }),
     }
 }
 
@@ -179,7 +179,7 @@ fn closed(session: &Session, asked: At) -> Option<Ending> {
         | SessionStatus::Running
         | SessionStatus::Ready
         | SessionStatus::Interrupted
-        | SessionStatus::Unheard => None,
+        | SessionStatus::Unrecognised => None,
     }
 }
 

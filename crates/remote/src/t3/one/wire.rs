@@ -72,7 +72,7 @@ pub(super) enum TurnState {
     Interrupted,
     Error,
     #[serde(other)]
-    Unheard,
+    Unrecognised,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -97,7 +97,7 @@ pub(super) enum SessionStatus {
     Stopped,
     Error,
     #[serde(other)]
-    Unheard,
+    Unrecognised,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -121,7 +121,7 @@ pub(super) enum Role {
     User,
     Assistant,
     #[serde(other)]
-    Unheard,
+    Unrecognised,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -35,7 +35,7 @@ pub(super) const fn is_active(status: RunStatus) -> bool {
         | RunStatus::Failed
         | RunStatus::Cancelled
         | RunStatus::RolledBack
-        | RunStatus::Unheard => false,
+        | RunStatus::Unrecognised => false,
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
             why: "somebody rolled it back on the server".to_owned(),
             status: None,
         }),
-        RunStatus::Unheard => Liveness::Unknown,
+        RunStatus::Unrecognised => Liveness::Unknown,
     }
 }
 

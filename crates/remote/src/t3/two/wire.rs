@@ -86,7 +86,7 @@ pub(super) enum RunStatus {
     Cancelled,
     RolledBack,
     #[serde(other)]
-    Unheard,
+    Unrecognised,
 }
 
 #[derive(Debug, Clone, Deserialize)]
