@@ -2,7 +2,7 @@
 //!
 //! Clients time out and send the same body again while the agent still works. A request with the
 //! same token and the same body as a run whose caller has gone takes that run over; if the run has
-//! ended meanwhile and nobody heard its answer, the request gets that answer, for a minute. A run
+//! ended meanwhile and nobody collected its answer, the request gets that answer, for a minute. A run
 //! that nobody waits for goes on for as long as a retry may take ([`linger`]) and is then stopped.
 //!
 //! Callers that are there at the same time each have a run of their own, however alike their
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::outlet::Outlet;
 
-/// How long unheard answers, answers to a key, and keys of ended streams are kept.
+/// How long uncollected answers, answers to a key, and keys of ended streams are kept.
 const KEPT: Duration = Duration::from_mins(1);
 /// How many runs, kept answers included, and keys of ended streams there may be.
 const MOST: usize = 512;
@@ -85,7 +85,7 @@ struct Run<T> {
     callers: watch::Sender<usize>,
     linger: Duration,
     /// Whether its callers gave an idempotency key. They then share the run, and its answer is kept
-    /// for [`KEPT`] even if it was heard.
+    /// for [`KEPT`] even if it was collected.
     keyed: bool,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct Waiter<T: Clone + Send + Sync + 'static> {
     attach: Attach<T>,
     number: u64,
     answer: watch::Receiver<Option<T>>,
-    heard: bool,
+    collected: bool,
 }
 
 impl<T: Clone + Send + Sync + 'static> Attach<T> {
@@ -153,7 +153,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
     {
         let mut inner = self.lock();
         if let Some((number, answer)) = inner.join(key) {
-            return Ok(Waiter { attach: self.clone(), number, answer, heard: false });
+            return Ok(Waiter { attach: self.clone(), number, answer, collected: false });
         }
         let admitted = admit()?;
         let (tell, answer) = watch::channel(None);
@@ -163,12 +163,12 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         tokio::spawn(async move {
             let answer = work.await;
             let _ = tell.send(Some(answer));
-            if attach.is_unheard(number) {
+            if attach.is_uncollected(number) {
                 tokio::time::sleep(KEPT).await;
                 attach.lock().runs.remove(&number);
             }
         });
-        Ok(Waiter { attach: self.clone(), number, answer, heard: false })
+        Ok(Waiter { attach: self.clone(), number, answer, collected: false })
     }
 
     /// Reserves a stream's idempotency key, if it has one, until [`KEPT`] after the result is
@@ -235,11 +235,11 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
     }
 
     /// Whether nobody waits for the answer of this run, which has just come.
-    fn is_unheard(&self, number: u64) -> bool {
+    fn is_uncollected(&self, number: u64) -> bool {
         self.lock().runs.get(&number).is_some_and(|run| run.callers() == 0)
     }
 
-    fn leave(&self, number: u64, heard: bool) {
+    fn leave(&self, number: u64, collected: bool) {
         let mut inner = self.lock();
         let Some(run) = inner.runs.get_mut(&number) else { return };
         run.callers.send_modify(|callers| *callers -= 1);
@@ -247,7 +247,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
             return;
         }
         let ended = run.answer.borrow().is_some();
-        if heard && !run.keyed {
+        if collected && !run.keyed {
             inner.runs.remove(&number);
             return;
         }
@@ -346,14 +346,14 @@ impl<T: Clone + Send + Sync + 'static> Waiter<T> {
     /// Waits for the answer; `None` if the run's task ended without one.
     pub(crate) async fn answer(mut self) -> Option<T> {
         let answer = self.answer.wait_for(Option::is_some).await.ok()?.clone();
-        self.heard = true;
+        self.collected = true;
         answer
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> Drop for Waiter<T> {
     fn drop(&mut self) {
-        self.attach.leave(self.number, self.heard);
+        self.attach.leave(self.number, self.collected);
     }
 }
 
@@ -438,7 +438,7 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(second.answer().await, Some(42));
         assert_eq!(runs.load(Ordering::SeqCst), 1);
-        // The answer was heard, so the same request begins a new run.
+        // The answer was collected, so the same request begins a new run.
         assert!(attach.join(key("a")).is_none());
     }
 
