@@ -43,16 +43,16 @@ fn kept(path: &Path) -> Scenario {
 fn no_seed_breaks_an_invariant() {
     let (mut failed, mut suffered, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     let (mut runs, mut faults, mut crashes) = (0, 0, 0);
-    let (mut heard, mut astray, mut limited) = (0, 0, 0);
+    let (mut received, mut astray, mut limited) = (0, 0, 0);
     let mut of_kinds = [0; 4];
     for seed in 0..SEEDS {
         let told = explore(seed);
         (runs, faults) = (runs + told.runs, faults + told.faults);
         crashes += told.crashes;
-        (heard, astray) = (heard + told.heard, astray + told.astray);
+        (received, astray) = (received + told.received, astray + told.astray);
         limited += told.limited;
-        let Hooked { heard: pulls, astray: pulls_astray } = told.pulls;
-        let Hooked { heard: stages, astray: stages_astray } = told.stages;
+        let Hooked { received: pulls, astray: pulls_astray } = told.pulls;
+        let Hooked { received: stages, astray: stages_astray } = told.stages;
         for (sum, more) in of_kinds.iter_mut().zip([pulls, pulls_astray, stages, stages_astray]) {
             *sum += more;
         }
@@ -72,8 +72,8 @@ fn no_seed_breaks_an_invariant() {
         "{runs} runs, {faults} faults, {crashes} crashes"
     );
     assert!(
-        heard > 0 && astray > 0 && limited > 0,
-        "{heard} webhooks, {astray} astray, {limited} calls refused because of a limit"
+        received > 0 && astray > 0 && limited > 0,
+        "{received} webhooks, {astray} astray, {limited} calls refused because of a limit"
     );
     println!("webhooks of pulls, astray, of stages, astray: {of_kinds:?}");
     assert!(of_kinds.iter().all(|sum| *sum > 0), "webhooks of pulls and stages: {of_kinds:?}");

@@ -36,7 +36,7 @@ pub struct Scenario {
     #[serde(default)]
     pub faults: Vec<(Call, Fault)>,
     /// How webhooks arrive, by their number: those of issues and pushes are counted from 0, those
-    /// of pull requests and stages from [`DECISIONS`]. A webhook that is not in here is heard at
+    /// of pull requests and stages from [`DECISIONS`]. A webhook that is not in here is received at
     /// once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<(u64, Delivery)>,

@@ -1,4 +1,4 @@
-//! Webhooks: what the forges would send about each repo, and which were heard.
+//! Webhooks: what the forges would send about each repo, and which were received.
 //!
 //! They are derived from what changed in the world, so that no change can forget its webhook. A
 //! test decides who hears them, and when.
@@ -46,22 +46,22 @@ pub enum HookSays {
     },
 }
 
-/// A webhook that a control plane heard.
+/// A webhook that a control plane received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeardHook {
+pub struct ReceivedHook {
     /// The webhook.
     pub hook: Hook,
-    /// Which control plane heard it.
+    /// Which control plane received it.
     pub plane: usize,
-    /// When it was heard.
+    /// When it was received.
     pub at: At,
 }
 
-/// What was sent so far, and what was heard.
+/// What was sent so far, and what was received.
 #[derive(Debug, Clone, Default)]
 pub struct HookWorld {
-    /// Every webhook that a control plane heard, oldest first; a flood of one is there once.
-    pub heard: Vec<HeardHook>,
+    /// Every webhook that a control plane received, oldest first; a flood of one is there once.
+    pub received: Vec<ReceivedHook>,
     /// Number of events and comments of each issue, and when it last changed, as of the last
     /// webhook.
     issues: BTreeMap<IssueRef, (usize, usize, Option<At>)>,
@@ -129,8 +129,8 @@ impl World {
         sent
     }
 
-    /// Records that control plane `plane` heard `hook`, now.
+    /// Records that control plane `plane` received `hook`, now.
     pub fn hears(&mut self, plane: usize, hook: &Hook) {
-        self.hooks.heard.push(HeardHook { hook: hook.clone(), plane, at: self.now });
+        self.hooks.received.push(ReceivedHook { hook: hook.clone(), plane, at: self.now });
     }
 }

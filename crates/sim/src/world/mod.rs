@@ -29,7 +29,7 @@ use jiff::SignedDuration;
 
 pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
-pub use hooks::{HeardHook, Hook, HookSays, HookWorld};
+pub use hooks::{Hook, HookSays, HookWorld, ReceivedHook};
 #[cfg(feature = "stories")]
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
@@ -59,7 +59,7 @@ pub struct World {
     pub store: StoreWorld,
     /// Every repo's issues.
     pub tracker: TrackerWorld,
-    /// Webhooks that the forges would send, and which of them were heard.
+    /// Webhooks that the forges would send, and which of them were received.
     pub hooks: HookWorld,
     /// The agents and their turns.
     pub agents: Agents,

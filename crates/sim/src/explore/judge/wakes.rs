@@ -20,7 +20,7 @@ use crate::world::{HookSays, IssueRecord, Poll, World};
 /// How long a disturbance excuses delays: a repo that failed is skipped for five minutes at most.
 const DISTURBED: SignedDuration = SignedDuration::from_secs(400);
 /// How long an issue, or a run, may wait after a webhook.
-const HEARD: SignedDuration = SignedDuration::from_secs(2);
+const RECEIVED: SignedDuration = SignedDuration::from_secs(2);
 /// How long a stage is not polled again, whatever a webhook says of it.
 const PAUSE: SignedDuration = SignedDuration::from_secs(5);
 /// The answers with which a stage is decided.
@@ -61,13 +61,13 @@ impl Judge {
             if waited > poll * POLLS {
                 self.wrong.push(format!("{issue} waits for {waited} and no poll finds it"));
             }
-            let news = world.hooks.heard.iter().rev().find(|heard| {
-                heard.hook.repo == issue.repo
-                    && heard.at >= from
-                    && world.now.duration_since(heard.at) > HEARD
+            let news = world.hooks.received.iter().rev().find(|received| {
+                received.hook.repo == issue.repo
+                    && received.at >= from
+                    && world.now.duration_since(received.at) > RECEIVED
             });
-            if let Some(heard) = news {
-                let at = heard.at;
+            if let Some(received) = news {
+                let at = received.at;
                 self.wrong.push(format!("{issue} waits although a webhook came at {at}"));
             }
         }
@@ -77,7 +77,7 @@ impl Judge {
         self.wrong.extend(waits);
     }
 
-    /// What a run waits for although the control plane that works on it has heard that it is
+    /// What a run waits for although the control plane that works on it has been told that it is
     /// decided.
     fn waits_in_vain(&self, world: &World, run: &Run) -> Option<String> {
         let repo = &run.issue.repo;
@@ -90,10 +90,12 @@ impl Judge {
             && !world.tracker.mute.contains(repo)
             && world.limited_until(repo).is_none();
         let lease = world.store.leases.get(&format!("run:{}", run.id)).filter(|_| free)?;
-        let heard = |what: &HookSays| {
+        let received = |what: &HookSays| {
             let by = |plane: usize| lease.owner.starts_with(&format!("plane-{plane}-"));
-            let mut all = world.hooks.heard.iter().rev().filter(|heard| heard.hook.repo == *repo);
-            all.find(|heard| by(heard.plane) && heard.hook.says == *what).map(|heard| heard.at)
+            let mut all =
+                world.hooks.received.iter().rev().filter(|received| received.hook.repo == *repo);
+            all.find(|received| by(received.plane) && received.hook.says == *what)
+                .map(|received| received.at)
         };
         let from = |at: At| self.waits.until.map_or(at, |until| at.max(until));
         let branch = run.pull_branch();
@@ -101,8 +103,8 @@ impl Judge {
         let decided = pull.map(|pull| pull.state.clone()).filter(|state| *state != PullState::Open);
         let seen = run.candidate().and_then(|candidate| candidate.pull_state());
         if let (Some(PullState::Open), Some(state)) = (seen, decided) {
-            let at = heard(&HookSays::Pull { branch: Some(branch), state })?;
-            let late = world.now.duration_since(from(at)) > HEARD;
+            let at = received(&HookSays::Pull { branch: Some(branch), state })?;
+            let late = world.now.duration_since(from(at)) > RECEIVED;
             return late.then(|| {
                 format!("{} waits although a webhook told at {at} of its pull request", run.id)
             });
@@ -111,10 +113,10 @@ impl Judge {
         let about = Some((asked.stage.clone(), asked.commit.clone()));
         let said = DECIDED
             .into_iter()
-            .filter_map(|answer| heard(&HookSays::Stage { about: about.clone(), answer }));
+            .filter_map(|answer| received(&HookSays::Stage { about: about.clone(), answer }));
         let at = said.max().filter(|at| *at > asked.at)?;
         let may_be_asked = asked.at.checked_add(PAUSE).unwrap_or(At::MAX);
-        let late = world.now.duration_since(from(at.max(may_be_asked))) > HEARD;
+        let late = world.now.duration_since(from(at.max(may_be_asked))) > RECEIVED;
         late.then(|| format!("{} waits although a webhook told at {at} of its stage", run.id))
     }
 

@@ -93,9 +93,9 @@ impl Story<'_> {
             return;
         }
         self.note(&format!("{plane} hears of {}", hook.repo));
-        self.report.heard += 1;
+        self.report.received += 1;
         if let Some(of_kind) = self.counted(hook) {
-            of_kind.heard += 1;
+            of_kind.received += 1;
         }
         let bad = self.sim.with(|world| {
             world.hears(plane, hook);

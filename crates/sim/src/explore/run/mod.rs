@@ -59,8 +59,8 @@ pub struct Report {
     pub ends: Vec<End>,
     /// The faults that made a difference to their call.
     pub suffered: Vec<Fault>,
-    /// Number of webhooks that were heard.
-    pub heard: u32,
+    /// Number of webhooks that were received.
+    pub received: u32,
     /// Number of webhooks that came late, twice or not at all.
     pub astray: u32,
     /// The webhooks of pull requests.
@@ -80,8 +80,8 @@ pub struct Report {
 /// How many webhooks of one kind there were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hooked {
-    /// How many were heard.
-    pub heard: u32,
+    /// How many were received.
+    pub received: u32,
     /// How many came late, twice or not at all.
     pub astray: u32,
 }
@@ -98,7 +98,7 @@ struct Story<'a> {
     wild: bool,
     /// The latest time until which a tracker has asked not to be called.
     limited: At,
-    /// Webhooks that are still to be heard: when, by which control plane, and what.
+    /// Webhooks that are still to be received: when, by which control plane, and what.
     posted: Vec<(At, usize, Hook)>,
     /// The numbers of the next webhooks: of issues and pushes, and of pull requests and stages.
     sent: [u64; 2],
@@ -137,7 +137,7 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         runs: 0,
         ends: Vec::new(),
         suffered: Vec::new(),
-        heard: 0,
+        received: 0,
         astray: 0,
         pulls: Hooked::default(),
         stages: Hooked::default(),

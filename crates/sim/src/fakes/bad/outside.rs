@@ -14,11 +14,11 @@ use super::bends::{
 };
 use crate::world::{GitCommit, HookSays, TurnState, World, own};
 
-/// Whether a webhook that was heard says that a stage has passed.
+/// Whether a webhook that was received says that a stage has passed.
 fn passed(world: &World) -> bool {
     let says =
         |says: &HookSays| matches!(says, HookSays::Stage { answer: StageAnswer::Success, .. });
-    world.hooks.heard.iter().any(|heard| says(&heard.hook.says))
+    world.hooks.received.iter().any(|received| says(&received.hook.says))
 }
 
 impl Bad {

@@ -149,7 +149,7 @@ fn bent<T>(
 /// Makes the call `act` on a world in which ann released every issue that a webhook says was
 /// released.
 fn as_told<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
-    let told = world.hooks.heard.iter().filter_map(|heard| match &heard.hook.says {
+    let told = world.hooks.received.iter().filter_map(|received| match &received.hook.says {
         HookSays::Released(issue) => Some(issue.clone()),
         HookSays::Something | HookSays::Pull { .. } | HookSays::Stage { .. } => None,
     });
@@ -181,8 +181,9 @@ fn is_limited(world: &World) -> bool {
 /// Whether the repo that is being read has sent webhooks, but none of late.
 fn is_quiet(world: &World) -> bool {
     let about = world.tracker.limits.about.as_ref();
-    let mut of_repo = world.hooks.heard.iter().filter(|heard| Some(&heard.hook.repo) == about);
-    of_repo.next_back().is_some_and(|heard| world.now.duration_since(heard.at) > OF_LATE)
+    let mut of_repo =
+        world.hooks.received.iter().filter(|received| Some(&received.hook.repo) == about);
+    of_repo.next_back().is_some_and(|received| world.now.duration_since(received.at) > OF_LATE)
 }
 
 /// Makes the call `act` on a world in which these accounts may do everything.
