@@ -143,15 +143,15 @@ impl Candidate {
     /// When the wait for the next result began: for the next stage's answer or, after a failure,
     /// for its attribution and a fix.
     pub fn waiting_since(&self) -> At {
-        let heard = self.answered(&[StageAnswer::Success, StageAnswer::Failure]);
-        heard.chain(self.landed_at).max().unwrap_or(self.at)
+        let answered = self.answered(&[StageAnswer::Success, StageAnswer::Failure]);
+        answered.chain(self.landed_at).max().unwrap_or(self.at)
     }
 
     /// When the wait for the next stage before landing began.
     pub fn asked_since(&self) -> At {
         let pushed = self.tried.and_then(|tried| tried.pushed_at);
-        let heard = self.answered(&[StageAnswer::Success, StageAnswer::Void]);
-        heard.chain(pushed).max().unwrap_or(self.at)
+        let answered = self.answered(&[StageAnswer::Success, StageAnswer::Void]);
+        answered.chain(pushed).max().unwrap_or(self.at)
     }
 
     /// When it failed, if a stage of it did; of several failures the latest.
@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// `known` with each of these answers recorded, as far as they are news.
-    fn heard(known: Option<Stage>, all: &[(StageAnswer, i64, u32)]) -> Option<Stage> {
+    fn answered(known: Option<Stage>, all: &[(StageAnswer, i64, u32)]) -> Option<Stage> {
         all.iter().fold(known, |known, (answer, second, again)| {
             said(*answer, *second, *again).after(known.as_ref()).or(known)
         })
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_failure_is_believed_the_second_time_and_a_success_at_once_and_for_good() {
         let check = |all: &[(StageAnswer, i64, u32)], expected: (StageAnswer, bool, bool)| {
-            let known = heard(None, all).unwrap();
+            let known = answered(None, all).unwrap();
             assert_eq!((known.answer, known.is_red(), known.flaky), expected, "{all:?}");
         };
         check(&[(Failure, 1, 0)], (Failure, false, false));
@@ -222,7 +222,7 @@ mod tests {
         check(&[(Void, 1, 0), (Failure, 2, 1)], (Failure, false, false));
         check(&[(Void, 1, 0), (Success, 2, 1)], (Success, false, false));
         check(&[(Pending, 1, 0), (Void, 2, 0), (Pending, 3, 1)], (Pending, false, false));
-        assert_eq!(heard(None, &[(Nothing, 1, 0)]), None);
+        assert_eq!(answered(None, &[(Nothing, 1, 0)]), None);
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn what_does_not_decide_is_asked_again_after_a_pause_that_grows() {
         let check = |all: &[(StageAnswer, i64, u32)], expected: Option<(u32, Option<i64>)>| {
-            let next = heard(None, all).unwrap().next_asking();
+            let next = answered(None, all).unwrap().next_asking();
             let next = next.map(|(again, from)| (again, from.map(At::as_second)));
             assert_eq!(next, expected, "{all:?}");
         };

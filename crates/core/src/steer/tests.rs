@@ -57,7 +57,7 @@ fn asks(second: i64, what: Request) -> Steer {
     Steer::Run { run: run("o/r#7", 10).id, asked }
 }
 
-fn heard(
+fn steered(
     newest: &Run,
     second: i64,
     by: Option<&str>,
@@ -76,7 +76,7 @@ fn comment(second: i64, author: Option<Actor>, body: &str) -> Comment {
 fn a_comment_steers_the_run_that_it_is_younger_than_and_the_freeze_of_its_repo() {
     let live = run("o/r#7", 10);
     let check = |second, by: Option<&str>, body: &str, expected| {
-        assert_eq!(heard(&live, second, by, body), expected, "{second} {by:?} {body:?}");
+        assert_eq!(steered(&live, second, by, body), expected, "{second} {by:?} {body:?}");
     };
     let ann = Some("ann");
     check(11, ann, "/afk stop", Some(Ok(asks(11, Request::Stop))));
@@ -121,11 +121,11 @@ fn a_run_that_has_ended_is_asked_for_another_release_once_its_issue_shows_the_en
     let why = String::new();
     ended.conclusion = Some(Conclusion { end: End::NeedsHuman, why, at: at(20) });
     let ann = Some("ann");
-    assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Err(NoEffectReason::Ending)));
+    assert_eq!(steered(&ended, 30, ann, "/afk retry"), Some(Err(NoEffectReason::Ending)));
     ended.settled_at = Some(at(21));
-    assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Ok(asks(30, Request::Release))));
-    assert_eq!(heard(&ended, 30, ann, "/afk stop"), Some(Ok(asks(30, Request::Stop))));
-    assert_eq!(heard(&ended, 9, ann, "/afk retry"), Some(Err(NoEffectReason::NoRun)));
+    assert_eq!(steered(&ended, 30, ann, "/afk retry"), Some(Ok(asks(30, Request::Release))));
+    assert_eq!(steered(&ended, 30, ann, "/afk stop"), Some(Ok(asks(30, Request::Stop))));
+    assert_eq!(steered(&ended, 9, ann, "/afk retry"), Some(Err(NoEffectReason::NoRun)));
 }
 
 #[test]

@@ -74,7 +74,7 @@ async fn a_default_branch_that_moved_means_a_new_candidate_tried_again() {
     });
 }
 
-fn voids_heard(world: &mut World) -> usize {
+fn voids_seen(world: &mut World) -> usize {
     let run = world.store.all().pop();
     let stage = run.and_then(|run| run.candidate().and_then(|one| one.stage("ci").cloned()));
     stage.map_or(0, |stage| stage.again as usize + 1)
@@ -84,7 +84,7 @@ fn voids_heard(world: &mut World) -> usize {
 async fn a_stage_that_could_not_run_is_asked_again() {
     let story = story(vec![good_work()]);
     story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
-    story.until("void", |world| voids_heard(world) == 1).await;
+    story.until("void", |world| voids_seen(world) == 1).await;
     story.sim.with(|world| world.jobs.absent.clear());
     let before = story.sim.with(|world| world.now);
     let run = story.settle().await;
@@ -119,7 +119,7 @@ async fn a_stage_that_never_runs_is_handed_over_by_its_name() {
 async fn a_stage_that_runs_long_after_it_could_not_is_heard() {
     let story = story(vec![good_work()]);
     story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
-    story.until("void", |world| voids_heard(world) == 1).await;
+    story.until("void", |world| voids_seen(world) == 1).await;
     story.sim.with(|world| {
         world.jobs.absent.clear();
         world.jobs.hanging.insert("ci".to_owned());

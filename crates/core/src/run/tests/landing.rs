@@ -178,12 +178,12 @@ fn a_repeated_failure_keeps_its_attribution_and_deadline() {
     let attributed = (210, Transition::Attributed { cause: not_ours });
     let once = with(to_landing(), vec![(200, stage("ci", StageAnswer::Failure, 200)), attributed]);
     let known = run(&once).landed().unwrap().stage("ci").unwrap().clone();
-    let heard = said("ci", StageAnswer::Failure, 300, 1).after(Some(&known)).unwrap();
-    let twice = with(once, vec![(300, Transition::StageAnswered { stage: heard })]);
+    let answered = said("ci", StageAnswer::Failure, 300, 1).after(Some(&known)).unwrap();
+    let twice = with(once, vec![(300, Transition::StageAnswered { stage: answered })]);
     let known = run(&twice).landed().unwrap().stage("ci").unwrap().clone();
     assert_eq!((known.at, known.next_asking()), (at(300), Some((2, Some(at(320))))));
-    let heard = said("ci", StageAnswer::Failure, 320, 2).after(Some(&known)).unwrap();
-    let thrice = with(twice, vec![(320, Transition::StageAnswered { stage: heard })]);
+    let answered = said("ci", StageAnswer::Failure, 320, 2).after(Some(&known)).unwrap();
+    let thrice = with(twice, vec![(320, Transition::StageAnswered { stage: answered })]);
     let landed = |now| situation(&thrice, now).landed;
     assert_eq!(landed(899), Landed::Red { cause: not_ours, overdue: false });
     assert_eq!(landed(900), Landed::Red { cause: not_ours, overdue: true });
@@ -217,7 +217,7 @@ fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
         let found = run.situation(&seen, &tested, at(now)).turn;
         assert_eq!(found, finished_with(WorkspaceState::Clean, Work::New(expected)), "at {now}");
     };
-    let heard = |name, answer, second, again| {
+    let answered = |name, answer, second, again| {
         (second, Transition::CandidateAnswered { stage: said(name, answer, second, again) })
     };
     let pushed = |overdue| plan::CandidateState::Pushed { overdue };
@@ -228,33 +228,33 @@ fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
     check(&silent, false, 340, pushed(true));
     check(&silent, true, 340, pushed(false));
     // A stage that could not run is run again twice, after a pause, each time with its full time.
-    let once = vec![heard("ci", StageAnswer::Void, 100, 0)];
+    let once = vec![answered("ci", StageAnswer::Void, 100, 0)];
     assert_eq!(
         tried(once.clone()).candidate().unwrap().next_asking("ci"),
         Some((1, Some(at(110))))
     );
     check(&tried(once.clone()), false, 399, pushed(false));
     check(&tried(once.clone()), false, 400, pushed(true));
-    let twice = with(once, vec![heard("ci", StageAnswer::Void, 200, 1)]);
+    let twice = with(once, vec![answered("ci", StageAnswer::Void, 200, 1)]);
     assert_eq!(
         tried(twice.clone()).candidate().unwrap().next_asking("ci"),
         Some((2, Some(at(220))))
     );
     check(&tried(twice.clone()), false, 220, pushed(false));
-    let passed = with(twice.clone(), vec![heard("ci", StageAnswer::Success, 250, 2)]);
+    let passed = with(twice.clone(), vec![answered("ci", StageAnswer::Success, 250, 2)]);
     assert_eq!(tried(passed.clone()).candidate().unwrap().next_asking("ci"), None);
     check(&tried(passed), false, 549, pushed(false));
-    let thrice = with(twice, vec![heard("ci", StageAnswer::Void, 300, 2)]);
+    let thrice = with(twice, vec![answered("ci", StageAnswer::Void, 300, 2)]);
     assert_eq!(tried(thrice.clone()).candidate().unwrap().next_asking("ci"), None);
     check(&tried(thrice), false, 300, pushed(true));
     // A failed stage is run once more, then its base is checked; the deadline is the stage's.
-    let red = vec![heard("ci", StageAnswer::Failure, 100, 0)];
+    let red = vec![answered("ci", StageAnswer::Failure, 100, 0)];
     assert_eq!(tried(red.clone()).candidate().unwrap().next_asking("ci"), Some((1, None)));
     check(&tried(red.clone()), false, 699, pushed(false));
     check(&tried(red.clone()), false, 700, pushed(true));
     check(&tried(red.clone()), true, 700, pushed(false));
     // A running stage has the stage's time, too.
-    let at_work = vec![heard("ci", StageAnswer::Pending, 100, 0)];
+    let at_work = vec![answered("ci", StageAnswer::Pending, 100, 0)];
     check(&tried(at_work.clone()), false, 639, pushed(false));
     check(&tried(at_work), false, 640, pushed(true));
     let red = with(red, vec![(110, Transition::BaseRed { commit: oid('b') })]);

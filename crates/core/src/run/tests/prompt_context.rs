@@ -16,7 +16,7 @@ fn a_turn_tells_what_the_ones_before_it_did_not_come_to() {
         assert_eq!((told.broken, told.about.cause), (broken, about), "{steps:?}");
     };
     assert_eq!(run(&[]).prompt_context(), None);
-    let unheard = || (20, ended(TurnEnd::Interrupted));
+    let undelivered = || (20, ended(TurnEnd::Interrupted));
     let interrupted = || (20, broke(TurnEnd::Interrupted));
     let again = || (30, begun(TurnCause::Interrupted));
     for cause in [
@@ -28,9 +28,9 @@ fn a_turn_tells_what_the_ones_before_it_did_not_come_to() {
     ] {
         let first = || vec![(1, begun(TurnCause::Opening)), (2, finished()), (10, begun(cause))];
         check(first(), None, cause);
-        check(with(first(), vec![unheard(), again()]), None, cause);
-        check(with(first(), vec![unheard(), again(), unheard(), again()]), None, cause);
-        let late = with(first(), vec![unheard(), again(), interrupted(), again()]);
+        check(with(first(), vec![undelivered(), again()]), None, cause);
+        check(with(first(), vec![undelivered(), again(), undelivered(), again()]), None, cause);
+        let late = with(first(), vec![undelivered(), again(), interrupted(), again()]);
         check(late, Some(TurnCause::Interrupted), cause);
         let limited = (20, broke(TurnEnd::Limited { resets_at: None }));
         let reset = with(first(), vec![limited, (30, begun(TurnCause::LimitReset))]);
@@ -38,7 +38,7 @@ fn a_turn_tells_what_the_ones_before_it_did_not_come_to() {
         let retried = with(first(), vec![(20, failed()), (25, begun(TurnCause::Retry))]);
         check(retried.clone(), Some(TurnCause::Retry), cause);
         // The agent has still to be told of the error.
-        check(with(retried, vec![unheard(), again()]), Some(TurnCause::Retry), cause);
+        check(with(retried, vec![undelivered(), again()]), Some(TurnCause::Retry), cause);
     }
 }
 
