@@ -139,11 +139,11 @@ fn have(
             (Err(error), _) => trouble = format!("{error:#}"),
         }
     }
-    let mend = format!("{}: {trouble}; install {}", need.what, need.packages.join(" "));
+    let remedy = format!("{}: {trouble}; install {}", need.what, need.packages.join(" "));
     if ci {
-        bail!("{mend} (with CI set nothing is skipped)");
+        bail!("{remedy} (with CI set nothing is skipped)");
     }
-    say(&format!("MISSING {mend}; tests that need it skip or fail"));
+    say(&format!("MISSING {remedy}; tests that need it skip or fail"));
     Ok(())
 }
 

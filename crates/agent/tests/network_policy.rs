@@ -232,7 +232,7 @@ async fn a_way_out_that_died_lets_nothing_out() {
 }
 
 #[tokio::test]
-async fn without_bubblewrap_it_is_refused_with_what_mends_it() {
+async fn without_bubblewrap_it_is_refused_with_what_remedies_it() {
     let bench = Bench::new();
     let argv = ["/bin/true"].map(str::to_owned);
     let mut spec = job(&bench, "refused", &argv, Egress::default());

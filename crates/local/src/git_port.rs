@@ -191,9 +191,9 @@ impl Git for LocalGit {
             begun => begun,
         };
         begun.map_err(fault)?.map_err(|found| {
-            let (name, mend) = (found.name(), found.mend());
+            let (name, remedy) = (found.name(), found.remedy());
             PortError::permanent(format!(
-                "{repo} cannot be worked because of {name}: {found}; {mend}"
+                "{repo} cannot be worked because of {name}: {found}; {remedy}"
             ))
         })
     }

@@ -1,21 +1,21 @@
 //! An agent's program that this machine does not have. `doctor` shows separately what is missing
-//! and how to mend it; as a port's error, both are one sentence.
+//! and how to fix it; as a port's error, both are one sentence.
 
 use afk_engine::ports::{PortError, PortErrorKind};
 
 /// A program that was not found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {mend}")]
+#[error("{what}: {remedy}")]
 pub struct MissingProgram {
     /// What is missing, and where it was looked for.
     pub what: String,
-    /// How to mend it.
-    pub mend: String,
+    /// How to fix it.
+    pub remedy: String,
 }
 
 impl MissingProgram {
-    pub(crate) fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), mend: mend.into() }
+    pub(crate) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
     }
 }
 

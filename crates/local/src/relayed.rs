@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_with_what_mends_it() {
+    fn what_is_missing_is_said_with_what_remedies_it() {
         let nowhere = Some(PathBuf::from("/nowhere/codex"));
         let error = find_codex(&Codex { program: nowhere, ..Codex::default() }).unwrap_err();
         assert!(error.to_string().contains("agents.codex.program"), "{error}");

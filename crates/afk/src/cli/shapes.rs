@@ -335,7 +335,7 @@ fn status() -> Value {
             ("since", time()),
             ("last", time()),
             ("error", text()),
-            ("mend", text()),
+            ("remedy", text()),
         ],
         &[],
     );
@@ -504,7 +504,7 @@ fn doctor() -> Value {
             ("about", text()),
             ("state", one_of(&["ok", "note", "warning", "failure"])),
             ("says", text()),
-            ("mend", maybe(text())),
+            ("remedy", maybe(text())),
         ],
         &[("seconds", number()), ("output", text())],
     );
@@ -527,7 +527,7 @@ fn doorbell() -> Value {
             ("kind", text()),
             ("seconds", number()),
             ("error", maybe(text())),
-            ("mend", maybe(text())),
+            ("remedy", maybe(text())),
         ],
         &[],
     )

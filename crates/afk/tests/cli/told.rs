@@ -136,7 +136,7 @@ fn each_doorbell_is_rung_for_a_test_and_says_what_is_wrong() {
     let told = &told["doorbells"];
     assert_eq!((code, told.as_array().unwrap().len()), (1, 2), "{told:#}");
     assert_eq!((&told[0]["name"], &told[0]["error"]), (&"ops".into(), &Value::Null), "{told:#}");
-    assert!(told[1]["error"].is_string() && told[1]["mend"].is_string(), "{told:#}");
+    assert!(told[1]["error"].is_string() && told[1]["remedy"].is_string(), "{told:#}");
     machine.refused(&["doorbell", "test", "nobody"], 2, &["\"nobody\"", "terminal, ops, dead"]);
 }
 

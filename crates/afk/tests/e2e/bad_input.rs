@@ -136,8 +136,8 @@ fn a_missing_script_leaves_the_issue_ready() {
     let nowhere = world.path("no-script.json");
     world.set("agents.scripted.script", nowhere.to_str().unwrap());
     let issue = world.issue("Triple numbers");
-    let mend = ["no-script.json", "correct `script`"];
-    world.afk(&["run", &issue]).ended(6).complains(&mend);
+    let remedy = ["no-script.json", "correct `script`"];
+    world.afk(&["run", &issue]).ended(6).complains(&remedy);
     let shown = world.json(&["issue", "show", &issue]);
     assert_eq!(shown["issue"]["labels"], serde_json::json!(["ready-for-agent"]));
     let script = world.path("script.json");

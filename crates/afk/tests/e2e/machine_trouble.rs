@@ -58,7 +58,7 @@ fn refused_bubblewrap(world: &World) -> std::path::PathBuf {
 fn without_bubblewrap_a_required_sandbox_refuses() {
     let world = World::new();
     let bin = refused_bubblewrap(&world);
-    let mend = ["a full sandbox is required", "install bubblewrap", "or set sandbox = "];
+    let remedy = ["a full sandbox is required", "install bubblewrap", "or set sandbox = "];
     world.script(&[&honest()]);
     let mut doctor = world.command(&["doctor", "--quick", "--json"]);
     doctor.env("PATH", path_with(&bin));
@@ -68,11 +68,11 @@ fn without_bubblewrap_a_required_sandbox_refuses() {
     let sandbox = found.filter(|one| one["about"] == "sandbox").collect::<Vec<_>>();
     let [sandbox] = sandbox[..] else { panic!("{}", report.out) };
     assert_eq!(sandbox["state"], "failure", "{sandbox}");
-    for part in ["No permissions to create a namespace", mend[1]] {
+    for part in ["No permissions to create a namespace", remedy[1]] {
         assert!(sandbox.to_string().contains(part), "{sandbox}");
     }
     let (issue, said) = run_with_path(&world, &bin);
-    said.ended(6).complains(&mend);
+    said.ended(6).complains(&remedy);
     untouched(&world, &issue);
     // The loop says the same of every ready issue, and takes none.
     let mut tick = world.command(&["tick", "--poll", "--watch"]);
@@ -82,7 +82,7 @@ fn without_bubblewrap_a_required_sandbox_refuses() {
     let mut explain = world.command(&["explain", &issue]);
     explain.env("PATH", path_with(&bin));
     let said = finish(explain).ended(3);
-    assert!(said.out.contains("machine") && said.out.contains(mend[0]), "{}", said.out);
+    assert!(said.out.contains("machine") && said.out.contains(remedy[0]), "{}", said.out);
     world.nothing_landed();
     world.goes_on();
 }
@@ -111,15 +111,15 @@ fn a_missing_claude_cli_refuses_and_never_gets_lost() {
     let nowhere = world.path("no-claude");
     world.set("agents.claude.program", nowhere.to_str().unwrap());
     let issue = world.issue("Triple numbers");
-    let mend = ["the Claude CLI is not at", "agents.claude.program"];
-    world.afk(&["run", &issue]).ended(6).complains(&mend);
+    let remedy = ["the Claude CLI is not at", "agents.claude.program"];
+    world.afk(&["run", &issue]).ended(6).complains(&remedy);
     untouched(&world, &issue);
     world.afk(&["tick", "--poll", "--watch"]).ended(0);
     untouched(&world, &issue);
     let said = world.json(&["status"]);
     let gates = said["ready"][0]["gates"]["gates"].as_array().unwrap();
     let machine = gates.iter().find(|gate| gate["gate"] == "machine").unwrap();
-    assert!(machine["why"].as_str().unwrap().contains(mend[0]), "{machine}");
+    assert!(machine["why"].as_str().unwrap().contains(remedy[0]), "{machine}");
     world.nothing_landed();
     world.set_repo("agent", "scripted");
     world.goes_on();

@@ -166,7 +166,7 @@ fn what_is_missing_is_named_with_its_mending() {
     world.set_repo("agent", "claude");
     world.set("agents.claude.program", "/nowhere/claude");
     let report = doctor(&world, 6);
-    for (group, about, says, mend) in [
+    for (group, about, says, remedy) in [
         ("machine", "Claude CLI", "/nowhere/claude", None),
         (REPO, "programs", "no-such-program", Some("install it")),
         (
@@ -185,8 +185,8 @@ fn what_is_missing_is_named_with_its_mending() {
         let found = finding(&report, group, about);
         assert_eq!(found["state"], "failure", "{found}");
         assert!(found["says"].as_str().unwrap().contains(says), "{found}");
-        let told = found["mend"].as_str().unwrap_or_default();
-        assert!(mend.is_none_or(|mend| told.contains(mend)), "{found}");
+        let told = found["remedy"].as_str().unwrap_or_default();
+        assert!(remedy.is_none_or(|remedy| told.contains(remedy)), "{found}");
     }
     assert_eq!(finding(&report, "configuration", "kill switch")["state"], "note");
     world.set_repo("remote", world.path("nowhere").to_str().unwrap());
@@ -222,7 +222,7 @@ fn the_doctor_runs_verify_as_the_loop_does() {
     assert_eq!(fails["state"], "failure");
     assert!(fails["says"].as_str().unwrap().starts_with("fails (exit code 1) on main at"));
     assert!(fails["output"].as_str().unwrap().contains("this is why"), "{fails}");
-    assert!(fails["mend"].as_str().unwrap().contains("fix the default branch"), "{fails}");
+    assert!(fails["remedy"].as_str().unwrap().contains("fix the default branch"), "{fails}");
     let shown = world.afk(&["doctor"]).ended(6);
     assert!(shown.out.contains("│ this is why"), "{}", shown.out);
     assert!(shown.err.contains("o/calc: verify"), "{}", shown.err);
@@ -231,7 +231,7 @@ fn the_doctor_runs_verify_as_the_loop_does() {
     world.set_repo("verify_timeout_seconds", 1);
     let hangs = verified(&world, 6, &[]);
     assert!(hangs["says"].as_str().unwrap().contains("could not run"), "{hangs}");
-    assert!(hangs["mend"].as_str().unwrap().contains("verify_timeout_seconds"), "{hangs}");
+    assert!(hangs["remedy"].as_str().unwrap().contains("verify_timeout_seconds"), "{hangs}");
     world.afk(&["doctor", "--verify", "o/other"]).ended(2).complains(&["o/other"]);
     world.at_rest();
     let left =

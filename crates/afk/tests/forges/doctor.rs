@@ -1,5 +1,5 @@
 //! What `afk doctor` says of a fault of the account, the repository or its stages: what it is, and
-//! how to mend it. Each fault is planted by itself; everything else is sound.
+//! how to fix it. Each fault is planted by itself; everything else is sound.
 
 use afk_fakes::Flaw;
 use serde_json::Value;
@@ -72,16 +72,16 @@ fn a_sound_home_has_no_failure(kind: Kind) {
     }
 }
 
-/// Checks that the fault is found, and that `mend` is proposed.
+/// Checks that the fault is found, and that `remedy` is proposed.
 #[track_caller]
-fn check(kind: Kind, wrong: Wrong, about: &str, says: &str, mend: &str) {
+fn check(kind: Kind, wrong: Wrong, about: &str, says: &str, remedy: &str) {
     let all = examined(kind, wrong);
     let is_it = |one: &&Value| {
         let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
         one["state"] == "failure"
             && text("about") == about
             && text("says").contains(says)
-            && text("mend").contains(mend)
+            && text("remedy").contains(remedy)
     };
     assert!(all.iter().any(|one| is_it(&one)), "{kind:?} {wrong:?}: {all:#?}");
 }
@@ -108,7 +108,7 @@ fn each_planted_fault_is_named_with_its_mending(kind: Kind) {
         (Wrong::CiUnreachable, "stage ci", "127.0.0.1", "check the stage's url"),
         (Wrong::UnknownStage, "file", "stages.0.kind: is unknown; known are", "correct it"),
     ];
-    for (wrong, about, says, mend) in table {
-        check(kind, wrong, about, says, mend);
+    for (wrong, about, says, remedy) in table {
+        check(kind, wrong, about, says, remedy);
     }
 }

@@ -165,5 +165,5 @@ fn over_ssh_without_the_key() {
     let found = found.unwrap_or_else(|| panic!("{report:#}"));
     assert_eq!(found["state"], "failure", "{found:#}");
     assert!(found["says"].as_str().unwrap().contains("Permission denied"), "{found:#}");
-    assert!(found["mend"].as_str().unwrap().contains("ssh-agent"), "{found:#}");
+    assert!(found["remedy"].as_str().unwrap().contains("ssh-agent"), "{found:#}");
 }

@@ -1,6 +1,6 @@
 //! The faults that `afk doctor` must find. Each is planted for real: in the configuration, in a
 //! repository, in the store's folder, in the environment. The doctor must say what is wrong and how
-//! to cure it, and nothing else. Its answers are a snapshot.
+//! to fix it, and nothing else. Its answers are a snapshot.
 //!
 //! One repository is set up, as a new user does; each fault is planted in a copy of its
 //! configuration, with a store of its own, so that nothing has to be undone and all are examined
@@ -282,7 +282,7 @@ fn in_the_machine(machine: &Machine) -> Vec<Fault> {
 }
 
 #[test]
-fn the_doctor_names_each_fault_with_its_cure() {
+fn the_doctor_names_each_fault_with_its_remedy() {
     let machine = Machine::new();
     let sound = machine.clone_with("sound", &SOUND);
     let script = machine.script(&projects::ALL[0]);
@@ -319,12 +319,12 @@ fn the_doctor_names_each_fault_with_its_cure() {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     for (fault, (typed, said)) in &answers {
-        let (found, cured) = found(&said.out);
+        let (found, remedied) = found(&said.out);
         assert!(found > 0, "{} is not found: {}", fault.what, said.all());
-        assert_eq!(found, cured, "{}: a cure for each: {}", fault.what, said.all());
+        assert_eq!(found, remedied, "{}: a remedy for each: {}", fault.what, said.all());
         told.add(fault.what, typed, said);
     }
-    eprintln!("{} faults, each named with its cure", faults.len());
+    eprintln!("{} faults, each named with its remedy", faults.len());
     insta::assert_snapshot!(told.text);
 }
 
@@ -360,24 +360,24 @@ fn examined(machine: &Machine, whole: &toml::Table, fault: &Fault) -> (String, S
     (typed, said)
 }
 
-/// How many faults an answer names, and how many of them with a cure.
+/// How many faults an answer names, and how many of them with a remedy.
 fn found(answer: &str) -> (usize, usize) {
-    let (mut found, mut cured, mut open) = (0, 0, false);
+    let (mut found, mut remedied, mut open) = (0, 0, false);
     for line in answer.lines().map(str::trim_start) {
         if line.starts_with("✗ ") || line.starts_with("! ") {
             (found, open) = (found + 1, true);
         } else if line.starts_with("→ ") && open {
-            (cured, open) = (cured + 1, false);
+            (remedied, open) = (remedied + 1, false);
         }
     }
-    (found, cured)
+    (found, remedied)
 }
 
 #[test]
 fn a_fault_without_a_cure_is_seen() {
-    let cured =
+    let remedied =
         "you/web\n  ✗ read  it is gone\n  │ → no\n    → correct it\n  ! tests  none\n    → add\n";
-    assert_eq!(found(cured), (2, 2));
+    assert_eq!(found(remedied), (2, 2));
     assert_eq!(found("machine\n  ✗ git  it is gone\n  ✗ disk  full\n    → free some\n"), (2, 1));
     assert_eq!(found("everything is in order\n"), (0, 0));
 }

@@ -1,5 +1,5 @@
 //! What is said about mistakes: some forty that are typed, and others that are written into a
-//! configuration. The answers are snapshots: what happened, to what, and how to mend it.
+//! configuration. The answers are snapshots: what happened, to what, and how to fix it.
 
 use std::fmt::Write as _;
 use std::path::Path;

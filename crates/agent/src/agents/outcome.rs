@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_says_what_mends_it() {
+    fn every_reason_says_what_remedies_it() {
         fn check(reason: &FailReason, recovery: Recovery, says: &str) {
             assert_eq!(reason.recovery(), recovery, "{reason:?}");
             assert!(reason.to_string().contains(says), "{reason}");

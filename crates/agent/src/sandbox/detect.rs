@@ -53,8 +53,8 @@ pub struct Bubblewrap {
 /// Why a job may not run on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a full sandbox is required and this machine offers {found}: {mend}; or {accept}",
-    mend = Refusal::MEND,
+    "a full sandbox is required and this machine offers {found}: {remedy}; or {accept}",
+    remedy = Refusal::REMEDY,
     accept = Refusal::ACCEPT
 )]
 pub struct Refusal {
@@ -64,7 +64,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// What to do so that the machine offers a full sandbox.
-    pub const MEND: &'static str = "install bubblewrap 0.8 or newer, allow user namespaces (sysctl \
+    pub const REMEDY: &'static str = "install bubblewrap 0.8 or newer, allow user namespaces (sysctl \
          user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1 and \
          kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, a seccomp \
          profile that lets them through) and use a kernel with landlock";

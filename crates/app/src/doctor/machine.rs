@@ -75,8 +75,8 @@ fn temporary() -> Vec<Finding> {
     let failed = |error: std::io::Error| {
         let folder = std::env::temp_dir();
         let says = format!("no folder can be made in {}: {}", folder.display(), error.kind());
-        let mend = "set TMPDIR to a writable folder with free space, or make /tmp writable";
-        TEMPORARY.failure(says, mend)
+        let remedy = "set TMPDIR to a writable folder with free space, or make /tmp writable";
+        TEMPORARY.failure(says, remedy)
     };
     tempfile::tempdir().err().map(failed).into_iter().collect()
 }
@@ -121,13 +121,13 @@ async fn store(config: &Config) -> Vec<Finding> {
             STORE.ok(file.display().to_string())
         }
         Err(error) => {
-            let cure = if matches!(error.kind(), StoreErrorKind::InUse(_)) {
+            let remedy = if matches!(error.kind(), StoreErrorKind::InUse(_)) {
                 "stop the older afk, then start this one"
             } else {
                 "the folder must be writable and the file intact; a newer schema needs a newer \
                  afk, and a damaged file a copy of `afk backup` in its place"
             };
-            STORE.failure(Error::from(error).message, cure)
+            STORE.failure(Error::from(error).message, remedy)
         }
     });
     all
@@ -152,9 +152,9 @@ fn unmade(folder: &Path) -> Option<Finding> {
 fn open_to_others(folder: &Path) -> Option<Finding> {
     let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
     let says = format!("{} is accessible to others (mode {mode:04o})", folder.display());
-    let mend = format!("chmod 700 {}", folder.display());
+    let remedy = format!("chmod 700 {}", folder.display());
     let open = folder.is_dir() && mode & 0o077 != 0;
-    open.then(|| Check::of(MACHINE, "data folder").warning(says, mend))
+    open.then(|| Check::of(MACHINE, "data folder").warning(says, remedy))
 }
 
 fn disk(folder: &Path) -> Finding {
@@ -168,10 +168,10 @@ fn disk(folder: &Path) -> Finding {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             let says = format!("{:.1} GiB free at {}", gib(free), there.display());
-            let mend = "free some space, or set data_dir to a larger disk";
+            let remedy = "free some space, or set data_dir to a larger disk";
             match free {
-                0..FREE => DISK.failure(says, mend),
-                FREE..LITTLE_FREE => DISK.warning(says, mend),
+                0..FREE => DISK.failure(says, remedy),
+                FREE..LITTLE_FREE => DISK.warning(says, remedy),
                 _ => DISK.ok(says),
             }
         }
@@ -196,10 +196,10 @@ async fn sandbox(config: &Config) -> Vec<Finding> {
         (Strength::Full, _) => SANDBOX.ok(able.to_string()),
         (Strength::Partial | Strength::None, SandboxRequirement::Required) => SANDBOX.failure(
             format!("{able}; a full one is required"),
-            format!("{}; or {}", Refusal::MEND, Refusal::ACCEPT),
+            format!("{}; or {}", Refusal::REMEDY, Refusal::ACCEPT),
         ),
         (Strength::Partial | Strength::None, SandboxRequirement::Preferred) => {
-            SANDBOX.warning(able.to_string(), format!("for a full sandbox, {}", Refusal::MEND))
+            SANDBOX.warning(able.to_string(), format!("for a full sandbox, {}", Refusal::REMEDY))
         }
     }]
 }
@@ -322,7 +322,7 @@ fn network(agent: &Agent, allowed: &AgentNetwork) -> String {
 async fn codex_of(whole: &Config, config: &Codex) -> Vec<Finding> {
     let program = match find_codex(config) {
         Ok(program) => program,
-        Err(missing) => return vec![CODEX.failure(missing.what, missing.mend)],
+        Err(missing) => return vec![CODEX.failure(missing.what, missing.remedy)],
     };
     let version = ask(&program, &["--version"], &std::env::temp_dir()).await;
     let mut all = vec![if let Some(version) = version {
@@ -366,10 +366,10 @@ async fn process_of(whole: &Config, name: &AdapterName, process: &Process) -> Ve
     }];
     for (variable, source) in &process.secret_env {
         if let Err(error) = read_secret(whole, source).await {
-            let mend = format!(
+            let remedy = format!(
                 "correct agents.{name}.secret_env.{variable}, or provide the source it names"
             );
-            all.push(check.failure(error.to_string(), mend));
+            all.push(check.failure(error.to_string(), remedy));
         }
     }
     for path in process.read.iter().filter(|path| !path.exists()) {
@@ -386,7 +386,7 @@ fn cost_of(name: &AdapterName, agent: &Agent) -> Finding {
     let check = Check::of(MACHINE, &about);
     let never = matches!(agent, Agent::Command(_));
     let whose = if never { "a turn" } else { "a turn of which it does not report what it used" };
-    let mend =
+    let remedy =
         format!("set agents.{name}.turn_usd to what such a turn is to be charged, in US dollars");
     match agent.turn_usd() {
         None => {
@@ -395,11 +395,11 @@ fn cost_of(name: &AdapterName, agent: &Agent) -> Finding {
                  for another"
             );
             let state = if never { State::Warning } else { State::Note };
-            check.found(state, says, Some(mend))
+            check.found(state, says, Some(remedy))
         }
         Some(Usd::ZERO) => {
             let says = format!("{whose} is charged nothing, as turn_usd is 0: no budget limits it");
-            check.warning(says, mend)
+            check.warning(says, remedy)
         }
         Some(each) => check.ok(format!("{whose} is taken to cost {each}")),
     }
@@ -410,7 +410,7 @@ fn cost_of(name: &AdapterName, agent: &Agent) -> Finding {
 async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Finding> {
     let program = match find_claude(config) {
         Ok(program) => program,
-        Err(absent) => return vec![CLAUDE.found(missing, absent.what, Some(absent.mend))],
+        Err(absent) => return vec![CLAUDE.found(missing, absent.what, Some(absent.remedy))],
     };
     let here = std::env::temp_dir();
     let mut all = Vec::new();
@@ -427,11 +427,12 @@ async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Findi
         ),
         None => {
             let says = format!("{} does not print its version", program.display());
-            let mend = format!("see what `{} --version` prints", program.display());
-            CLAUDE.found(missing, says, Some(mend))
+            let remedy = format!("see what `{} --version` prints", program.display());
+            CLAUDE.found(missing, says, Some(remedy))
         }
     });
-    let signed_out = |says: String, mend: &str| SIGN_IN.found(missing, says, Some(mend.to_owned()));
+    let signed_out =
+        |says: String, remedy: &str| SIGN_IN.found(missing, says, Some(remedy.to_owned()));
     all.push(if let Some(source) = &config.api_key {
         match read_secret(whole, source).await {
             Ok(_) => SIGN_IN.ok("the API key can be read"),
@@ -459,7 +460,7 @@ async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Findi
 /// configured one is unusable.
 async fn signing(config: &Config) -> Vec<Finding> {
     match evidence_key(config).await {
-        Ok(None) => vec![EVIDENCE_KEY.note("none: evidence is kept unsigned").mend(
+        Ok(None) => vec![EVIDENCE_KEY.note("none: evidence is kept unsigned").remedy(
             "`openssl genpkey -algorithm ed25519 -out KEY.pem` makes one for evidence_key, if others \
              are to verify it",
         )],
@@ -493,8 +494,8 @@ async fn vault(config: &Config) -> Vec<Finding> {
 fn key_open_to_others(file: &Path) -> Option<Finding> {
     let mode = file.metadata().ok()?.permissions().mode() & 0o777;
     let says = format!("{} can be read by others (mode {mode:04o})", file.display());
-    let mend = format!("chmod 600 {}", file.display());
-    (mode & 0o077 != 0).then(|| EVIDENCE_KEY.warning(says, mend))
+    let remedy = format!("chmod 600 {}", file.display());
+    (mode & 0o077 != 0).then(|| EVIDENCE_KEY.warning(says, remedy))
 }
 
 fn clock(now: At) -> Vec<Finding> {
@@ -522,8 +523,8 @@ pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
             "run {} was admitted at {}, which is in the future",
             last.run.id, last.run.admitted_at
         );
-        let mend = "the clock went back: set it right, or deadlines come late";
-        all.push(CLOCK.warning(says, mend));
+        let remedy = "the clock went back: set it right, or deadlines come late";
+        all.push(CLOCK.warning(says, remedy));
     }
     let mut stray = Vec::new();
     let of_ended = |run: &RunId| live.iter().all(|stored| stored.run.id != *run);

@@ -31,7 +31,7 @@ use crate::{App, data_dir};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The group of checks that belong to no repository.
 const MACHINE: &str = "machine";
-/// How to mend a store that can be opened but not read.
+/// How to fix a store that can be opened but not read.
 const DAMAGED: &str =
     "the file must be readable and intact: fix what it names, or put a copy of `afk backup` there";
 
@@ -61,7 +61,7 @@ pub struct Finding {
     /// What was found.
     pub says: String,
     /// How to fix it, or how to change what needs no fixing.
-    pub mend: Option<String>,
+    pub remedy: Option<String>,
     /// How long the command took, in seconds, if the check ran one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -94,12 +94,12 @@ impl Report {
 
 impl Finding {
     /// Adds how to change what needs no fixing.
-    fn mend(self, how: impl Into<String>) -> Self {
-        Self { mend: Some(how.into()), ..self }
+    fn remedy(self, how: impl Into<String>) -> Self {
+        Self { remedy: Some(how.into()), ..self }
     }
 }
 
-/// What is checked. Findings are made from it, so that none names a fault without its cure.
+/// What is checked. Findings are made from it, so that none names a fault without its remedy.
 #[derive(Debug, Clone, Copy)]
 struct Check<'a> {
     group: &'a str,
@@ -119,17 +119,17 @@ impl<'a> Check<'a> {
         self.found(State::Note, says, None)
     }
 
-    fn warning(self, says: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.found(State::Warning, says, Some(mend.into()))
+    fn warning(self, says: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        self.found(State::Warning, says, Some(remedy.into()))
     }
 
-    fn failure(self, says: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.found(State::Failure, says, Some(mend.into()))
+    fn failure(self, says: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        self.found(State::Failure, says, Some(remedy.into()))
     }
 
-    fn found(self, state: State, says: impl Into<String>, mend: Option<String>) -> Finding {
+    fn found(self, state: State, says: impl Into<String>, remedy: Option<String>) -> Finding {
         let (group, about) = (self.group.to_owned(), self.about.to_owned());
-        Finding { group, about, state, says: says.into(), mend, seconds: None, output: None }
+        Finding { group, about, state, says: says.into(), remedy, seconds: None, output: None }
     }
 }
 
@@ -200,8 +200,8 @@ pub fn examine<'a>(
                 }
                 // Told only if the machine's findings do not explain it.
                 Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
-                    let mend = "fix what it names: no command can work before";
-                    findings.push(Check::of(MACHINE, "start").failure(error.to_string(), mend));
+                    let remedy = "fix what it names: no command can work before";
+                    findings.push(Check::of(MACHINE, "start").failure(error.to_string(), remedy));
                 }
                 Err(_) => {
                     for name in config.policy.repos.keys() {
@@ -263,7 +263,7 @@ fn switches(config: &Config) -> [Finding; 2] {
     let (kill, list) =
         (Check::of("configuration", "kill switch"), Check::of("configuration", "allowlist"));
     let kill = if config.policy.kill_switch {
-        kill.note("on: nothing is dispatched").mend("`afk arm` turns it off, when you are ready")
+        kill.note("on: nothing is dispatched").remedy("`afk arm` turns it off, when you are ready")
     } else {
         kill.ok("off")
     };
@@ -274,7 +274,7 @@ fn switches(config: &Config) -> [Finding; 2] {
         .map(RepoName::as_str)
         .collect();
     let listed = if config.policy.allowlist.is_empty() {
-        list.note("empty: no repository is worked").mend("`afk enroll OWNER/NAME` enrolls one")
+        list.note("empty: no repository is worked").remedy("`afk enroll OWNER/NAME` enrolls one")
     } else {
         list.ok(names.join(", "))
     };
@@ -291,7 +291,7 @@ async fn doorbells(app: &App) -> Vec<Finding> {
     let names: Vec<_> = app.config.policy.doorbells().map(|(name, _)| name.to_string()).collect();
     if names.is_empty() {
         let none = check.note("none: nobody is told how runs end");
-        return vec![none.mend("add one to `notify`, such as { kind = \"terminal\" }")];
+        return vec![none.remedy("add one to `notify`, such as { kind = \"terminal\" }")];
     }
     match SilentDoorbell::read(app).await {
         Err(error) => vec![check.failure(error.to_string(), DAMAGED)],
@@ -304,12 +304,12 @@ async fn doorbells(app: &App) -> Vec<Finding> {
         Ok(silent) => silent
             .into_iter()
             .map(|one| {
-                let SilentDoorbell { name, given_up, since, error, mend, .. } = one;
+                let SilentDoorbell { name, given_up, since, error, remedy, .. } = one;
                 let says = match given_up {
                     1 => format!("{name}: given up once, at {since:.0}: {error}"),
                     n => format!("{name}: given up {n} times since {since:.0}: {error}"),
                 };
-                check.warning(says, mend)
+                check.warning(says, remedy)
             })
             .collect(),
     }

@@ -26,7 +26,7 @@ const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
 /// A shell script that prints each argument that is not a program on `PATH`.
 const MISSING: &str = "for p; do command -v \"$p\" >/dev/null || echo \"$p\"; done";
-/// How to mend a mirror that was fetched but cannot be read.
+/// How to fix a mirror that was fetched but cannot be read.
 const UNREAD: &str = "see what git says with `afk -vv doctor`; if the mirror is damaged, remove its \
                       folder below work/ in data_dir while no run is live, and it is fetched again";
 /// Maximum number of repositories that are checked at once. With more, one machine's answers are
@@ -71,8 +71,8 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
     let heads = match mirror.remote_heads().await {
         Ok(heads) => heads,
         Err(error) => {
-            let (says, mend) = unread(&error, mirror.remote().is_here());
-            return vec![check("remote").failure(says, mend)];
+            let (says, remedy) = unread(&error, mirror.remote().is_here());
+            return vec![check("remote").failure(says, remedy)];
         }
     };
     let Some(head) = heads.heads.get(&heads.default).cloned() else {
@@ -88,9 +88,9 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
         mirror.fetch().await
     };
     if let Err(error) = fetched.await {
-        let mend = "fix what git says; the mirror is below work/ in data_dir, and is made again if \
+        let remedy = "fix what git says; the mirror is below work/ in data_dir, and is made again if \
                     it is removed while no run is live";
-        all.push(check("mirror").failure(error.to_string(), mend));
+        all.push(check("mirror").failure(error.to_string(), remedy));
         return all;
     }
     all.extend(stages::examine(app, name, repo, &head).await);
@@ -107,7 +107,7 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
     all
 }
 
-/// Why the remote cannot be read, and how to mend that; `here` is whether it is on this machine.
+/// Why the remote cannot be read, and how to fix that; `here` is whether it is on this machine.
 fn unread(error: &GitError, here: bool) -> (String, String) {
     match error {
         GitError::NotARepository { url } if here => {
@@ -159,7 +159,7 @@ fn missing(name: &RepoName, repo: &Repo, files: &Diff, at: &str) -> Vec<Finding>
         let path = file.trim_start_matches("./");
         let there = files.changes.iter().find(|change| change.path.to_string() == path);
         let mode = there.and_then(|change| change.new.as_ref()).map(|entry| entry.mode.octal());
-        let (says, mend) = match mode {
+        let (says, remedy) = match mode {
             None => (
                 format!("{key} runs {file}, which {at} does not have"),
                 format!("commit {path} and push it, or correct {key}"),
@@ -173,7 +173,7 @@ fn missing(name: &RepoName, repo: &Repo, files: &Diff, at: &str) -> Vec<Finding>
             ),
             Some(_) => continue,
         };
-        all.push(Check::of(name.as_str(), "commands").failure(says, mend));
+        all.push(Check::of(name.as_str(), "commands").failure(says, remedy));
     }
     all
 }
@@ -195,7 +195,7 @@ async fn workable(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
     let check = Check::of(name.as_str(), "workable");
     match mirror.unsupported(head).await {
         Ok(None) => check.ok("no submodules, LFS or git-crypt"),
-        Ok(Some(why)) => check.failure(why.to_string(), why.mend()),
+        Ok(Some(why)) => check.failure(why.to_string(), why.remedy()),
         Err(error) => check.failure(error.to_string(), UNREAD),
     }
 }
@@ -258,9 +258,9 @@ async fn programs(app: &App, name: &RepoName, repo: &Repo, boxable: bool) -> Vec
     }
     let missing = match look_inside(app, name, repo, &wanted).await {
         Err(why) => {
-            let mend = "fix what it says, as the machine's findings name it, or the repository's \
+            let remedy = "fix what it says, as the machine's findings name it, or the repository's \
                         `read`";
-            return vec![check.failure(format!("could not check in a box: {why}"), mend)];
+            return vec![check.failure(format!("could not check in a box: {why}"), remedy)];
         }
         Ok(missing) => missing,
     };
@@ -393,7 +393,7 @@ fn found_there(name: &RepoName, one: RemoteFinding) -> Finding {
         Severity::Warning => State::Warning,
         Severity::Failure => State::Failure,
     };
-    Check::of(name.as_str(), one.about).found(state, one.says, one.mend)
+    Check::of(name.as_str(), one.about).found(state, one.says, one.remedy)
 }
 
 /// Checks the tracker, its labels, and whether those who released the ready issues are trusted.
@@ -414,9 +414,9 @@ async fn labels(app: &App, name: &RepoName, repo: &Repo, brake: &Brake, fix: boo
     let ready = match ready {
         Ok(ready) => ready,
         Err(error) => {
-            let mend = "fix the tracker's table, its credential, or the way to it: no issue is \
+            let remedy = "fix the tracker's table, its credential, or the way to it: no issue is \
                         taken that cannot be read";
-            all.push(check("tracker").failure(error.chain(), mend));
+            all.push(check("tracker").failure(error.chain(), remedy));
             return all;
         }
     };

@@ -49,7 +49,7 @@ pub(super) async fn examine(app: &App, name: &RepoName, repo: &Repo, head: &Oid)
     join_all(asked).await
 }
 
-/// Why a stage cannot be asked, and how to mend it.
+/// Why a stage cannot be asked, and how to fix it.
 fn unasked(check: Check<'_>, error: &PortError) -> Finding {
     let says = error.chain();
     match error.kind {

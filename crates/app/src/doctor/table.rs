@@ -24,15 +24,15 @@ pub(super) fn examine(
     let check = |about| Check::of(name.as_str(), about);
     let mut all = Vec::new();
     if repo.verify == Verify::None {
-        let mend = "add tests, and set verify to the command that runs them";
-        all.push(check("verify").warning("none: no change is proved by a test", mend));
+        let remedy = "add tests, and set verify to the command that runs them";
+        all.push(check("verify").warning("none: no change is proved by a test", remedy));
     }
-    for (says, mend) in limits(&config.policy, repo) {
-        all.push(check("limits").failure(says, mend));
+    for (says, remedy) in limits(&config.policy, repo) {
+        all.push(check("limits").failure(says, remedy));
     }
     for path in &repo.read {
-        if let Some((says, mend)) = unreadable(path, home) {
-            all.push(check("read").failure(says, mend));
+        if let Some((says, remedy)) = unreadable(path, home) {
+            all.push(check("read").failure(says, remedy));
         }
     }
     if let Some(Agent::Scripted(Scripted { script, .. })) = config.local.agent_on(name, &repo.agent)
@@ -50,7 +50,7 @@ pub(super) fn examine(
     all
 }
 
-/// Limits under which no run could begin or come to its end; each with how to mend it.
+/// Limits under which no run could begin or come to its end; each with how to fix it.
 fn limits(policy: &Policy, repo: &Repo) -> Vec<(String, String)> {
     let budget = repo.budget_usd.unwrap_or(policy.budget_usd);
     let mut found = Vec::new();
@@ -106,8 +106,8 @@ fn unreadable(path: &Path, home: Option<&Path>) -> Option<(String, String)> {
     let narrower = "name the folder of the toolchain alone, such as \
                     ~/.rustup/toolchains/stable-x86_64-unknown-linux-gnu";
     if !path.is_absolute() {
-        let mend = "write the whole path: afk may run from any folder";
-        return Some((format!("{shown} is a relative path"), mend.to_owned()));
+        let remedy = "write the whole path: afk may run from any folder";
+        return Some((format!("{shown} is a relative path"), remedy.to_owned()));
     }
     if path.parent().is_none() {
         let says = "/ would show this whole machine to agents".to_owned();
@@ -119,8 +119,8 @@ fn unreadable(path: &Path, home: Option<&Path>) -> Option<(String, String)> {
         return Some((says, narrower.to_owned()));
     }
     if !path.exists() {
-        let mend = "correct it, or take it out of the repository's `read`";
-        return Some((format!("{shown} does not exist"), mend.to_owned()));
+        let remedy = "correct it, or take it out of the repository's `read`";
+        return Some((format!("{shown} does not exist"), remedy.to_owned()));
     }
     None
 }

@@ -63,9 +63,9 @@ pub(super) async fn examine(
             }
             Err(error) => {
                 let says = format!("could not be run: {}", error.chain());
-                let mend = "fix what it names, and run `afk doctor` again; `afk -vv doctor` shows \
+                let remedy = "fix what it names, and run `afk doctor` again; `afk -vv doctor` shows \
                             what was tried";
-                check.failure(says, mend)
+                check.failure(says, remedy)
             }
         });
     }
@@ -105,8 +105,8 @@ fn finding(check: Check<'_>, told: BaseReport, proof: &ProofPolicyConfig) -> Fin
                     "fix the default branch: a change on it is proved by reports alone",
                 )
             } else {
-                let mend = cure(&result, &tail, proof);
-                check.failure(says, format!("no issue is worked until it passes: {mend}"))
+                let remedy = remedy(&result, &tail, proof);
+                check.failure(says, format!("no issue is worked until it passes: {remedy}"))
             };
             let output = Some(tail.trim().to_owned()).filter(|tail| !tail.is_empty());
             Finding { seconds: Some(took.as_secs_f64()), output, ..fails }
@@ -114,12 +114,12 @@ fn finding(check: Check<'_>, told: BaseReport, proof: &ProofPolicyConfig) -> Fin
     }
 }
 
-/// How to mend a command that does not pass.
-fn cure(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
+/// How to fix a command that does not pass.
+fn remedy(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
     if let Some(lacks) = MissingDependency::of(result, tail, proof) {
         return lacks.to_string();
     }
-    let cure = match result {
+    let remedy = match result {
         RunResult::CouldNotRun { why: CouldNotRun::Timeout } => {
             "raise verify_timeout_seconds if the tests are that slow; if they hang, see what they \
              wait for: the sandbox has no network unless `network.verify`, and nothing on standard \
@@ -134,7 +134,7 @@ fn cure(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
              `network.verify`, an empty home, only what `read` shows)"
         }
     };
-    cure.to_owned()
+    remedy.to_owned()
 }
 
 fn seconds(took: Duration) -> String {

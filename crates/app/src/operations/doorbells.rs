@@ -25,8 +25,8 @@ pub struct DoorbellTested {
     pub seconds: f64,
     /// Why it did not ring; null if it did.
     pub error: Option<String>,
-    /// How to mend it; null if it rang.
-    pub mend: Option<String>,
+    /// How to fix it; null if it rang.
+    pub remedy: Option<String>,
 }
 
 /// Rings each doorbell of `names` once, or every configured one if `names` is empty, with a message
@@ -65,12 +65,12 @@ async fn test(app: &App, name: &AdapterName, kind: &AdapterName) -> DoorbellTest
     let failed = failed.err();
     // The error may quote the receiver, which may say anything.
     let error = failed.as_ref().map(|error| Mask::default().text(&error.chain()).into_owned());
-    let mend = failed.map(|error| mend(error.kind));
-    DoorbellTested { name: name.clone(), kind: kind.clone(), seconds, error, mend }
+    let remedy = failed.map(|error| remedy(error.kind));
+    DoorbellTested { name: name.clone(), kind: kind.clone(), seconds, error, remedy }
 }
 
-/// How to mend a doorbell that failed with an error of `kind`.
-fn mend(kind: PortErrorKind) -> String {
+/// How to fix a doorbell that failed with an error of `kind`.
+fn remedy(kind: PortErrorKind) -> String {
     match kind {
         PortErrorKind::Transient | PortErrorKind::Cancelled => {
             "see that its receiver is up and can be reached from here, then try again".to_owned()

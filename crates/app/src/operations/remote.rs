@@ -17,5 +17,5 @@ pub async fn unworkable(remote: &str) -> Result<Option<String>, String> {
     let git = Git::open(Path::new("git"), folder.path(), Vec::new(), limits).await;
     let git = git.map_err(|error| error.to_string())?;
     let found = look_at(&git, url, folder.path()).await.map_err(|error| error.to_string())?;
-    Ok(found.map(|why| format!("{why}; {}", why.mend())))
+    Ok(found.map(|why| format!("{why}; {}", why.remedy())))
 }

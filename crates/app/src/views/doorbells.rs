@@ -1,4 +1,4 @@
-//! Doorbells whose rings were given up, and how to mend them.
+//! Doorbells whose rings were given up, and how to fix them.
 
 use afk_core::ids::At;
 use afk_core::text::Mask;
@@ -24,8 +24,8 @@ pub struct SilentDoorbell {
     pub last: At,
     /// Why the last of these failed.
     pub error: String,
-    /// How to mend it.
-    pub mend: String,
+    /// How to fix it.
+    pub remedy: String,
 }
 
 impl SilentDoorbell {
@@ -39,7 +39,7 @@ impl SilentDoorbell {
         let silent = found.into_iter().map(|one| {
             let name = one.name.unwrap_or_else(|| "all".to_owned());
             let is_named = names.iter().any(|other| other.as_str() == name);
-            let mend = if known && !is_named {
+            let remedy = if known && !is_named {
                 "no doorbell has this name any more, and what was for it is not rung: rename one, \
                  or let it be"
             } else {
@@ -52,7 +52,7 @@ impl SilentDoorbell {
                 since: one.first,
                 last: one.last,
                 error: Mask::default().text(&one.error).into_owned(),
-                mend: mend.to_owned(),
+                remedy: remedy.to_owned(),
             }
         });
         Ok(silent.collect())

@@ -84,10 +84,10 @@ impl Pass<'_> {
         let before = store.recall(&memo).await?;
         let before: Option<BaseFailed> = before.and_then(|one| serde_json::from_value(one).ok());
         let times = before.as_ref().map_or(0, |before| before.times) + 1;
-        let mend = MissingDependency::of(result, tail, &self.repo.proof)
+        let remedy = MissingDependency::of(result, tail, &self.repo.proof)
             .map_or_else(|| "fix the default branch".to_owned(), |lacks| lacks.to_string());
         let why = format!(
-            "verify {result} on {} at {}, before any change: {mend}; nothing was spent, and the \
+            "verify {result} on {} at {}, before any change: {remedy}; nothing was spent, and the \
              issue stays ready",
             self.branch(),
             base.short(),

@@ -375,7 +375,7 @@ pub(super) const fn is_ours(how: &EndHow) -> bool {
 
 /// Says which limit ended the process, if its host ended it for one, and what to do about it.
 pub(super) fn cause(how: &EndHow) -> Option<String> {
-    let cure = match how {
+    let remedy = match how {
         EndHow::TimedOut => "see what took so long, or split the issue",
         EndHow::OutOfMemory => "let it run less at a time",
         EndHow::TooManyProcesses => "see what it starts, and does not end",
@@ -388,7 +388,7 @@ pub(super) fn cause(how: &EndHow) -> Option<String> {
         | EndHow::WorkspaceBusy
         | EndHow::CouldNotStart(_) => return None,
     };
-    Some(format!("the agent {how}: {cure}"))
+    Some(format!("the agent {how}: {remedy}"))
 }
 
 pub(super) fn exit(how: &EndHow) -> Exit {
@@ -575,7 +575,7 @@ mod tests {
         check(&prompted(&[called("a"), RelayEntry::Cancel {}]), STOPPED, (5, 1));
         // It never got its prompt.
         check(&[exited(1)], end.clone(), (0, 0));
-        // An error that only a person can mend is what people are told.
+        // An error that only a person can fix is what people are told.
         let error = prompted(&[failed(-32603, "")]);
         assert_eq!(charged(acp, &error, end, None), Usd::dollars(5).saturating_sub(CENT));
     }

@@ -56,7 +56,7 @@ impl Unsupported {
     }
 
     /// Says what to do about it.
-    pub fn mend(&self) -> String {
+    pub fn remedy(&self) -> String {
         match self {
             Self::GitCrypt { .. } => {
                 "choose an executor that has the key, or leave this repository to people".to_owned()

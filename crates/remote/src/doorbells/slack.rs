@@ -294,7 +294,8 @@ fn is_about_thread(code: &str) -> bool {
 fn refused(code: &str, now: At) -> PortError {
     let code: String =
         code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(60).collect();
-    let told = |kind, mend: &str| PortError::new(kind, format!("Slack answered {code}: {mend}"));
+    let told =
+        |kind, remedy: &str| PortError::new(kind, format!("Slack answered {code}: {remedy}"));
     match code.as_str() {
         "ratelimited" | "rate_limited" | "message_limit_exceeded" => {
             let until = now.checked_add(LIMITED).unwrap_or(now);
@@ -307,8 +308,8 @@ fn refused(code: &str, now: At) -> PortError {
             told(PortErrorKind::Auth, "the bot needs the scope chat:write")
         }
         "not_in_channel" | "channel_not_found" => {
-            let mend = "the bot does not see the channel: correct it, or invite the bot to it";
-            told(PortErrorKind::NotFound, mend)
+            let remedy = "the bot does not see the channel: correct it, or invite the bot to it";
+            told(PortErrorKind::NotFound, remedy)
         }
         "is_archived" => told(PortErrorKind::Permanent, "the channel is archived: name another"),
         "internal_error"
@@ -324,7 +325,7 @@ fn refused(code: &str, now: At) -> PortError {
 fn webhook_refused(error: &PortError, url: &Url) -> PortError {
     let secret = [url.as_str(), url.path()];
     let told = Mask::new(secret).text(&error.chain()).into_owned();
-    let mend = match error.kind {
+    let remedy = match error.kind {
         PortErrorKind::NotFound | PortErrorKind::Auth | PortErrorKind::Permanent => {
             "; the webhook was removed, or its channel archived: make a new one in Slack"
         }
@@ -332,7 +333,7 @@ fn webhook_refused(error: &PortError, url: &Url) -> PortError {
             ""
         }
     };
-    PortError::new(error.kind, format!("{told}{mend}"))
+    PortError::new(error.kind, format!("{told}{remedy}"))
 }
 
 #[cfg(test)]
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_says_what_to_mend() {
+    fn each_refusal_says_what_to_fix() {
         let check = |code: &str, kind: PortErrorKind, says: &str| {
             let told = refused(code, At::UNIX_EPOCH);
             assert_eq!(told.kind, kind, "{code}");

@@ -102,8 +102,8 @@ impl Forgejo {
         let there = match self.labels_of(repo).await {
             Ok(there) => there,
             Err(error) => {
-                let mend = "let the token read issues (scope read:issue)";
-                return vec![RemoteFinding::failure(ABOUT, error.chain()).mend(mend)];
+                let remedy = "let the token read issues (scope read:issue)";
+                return vec![RemoteFinding::failure(ABOUT, error.chain()).remedy(remedy)];
             }
         };
         let is_there = |label: &str| there.iter().any(|one| same_label(&one.name, label));
@@ -111,7 +111,7 @@ impl Forgejo {
         for (label, meaning) in labels.iter().filter(|(label, _)| !is_there(label)) {
             if !make {
                 let says = format!("there is no label {label}");
-                all.push(RemoteFinding::failure(ABOUT, says).mend("`afk doctor --fix` makes it"));
+                all.push(RemoteFinding::failure(ABOUT, says).remedy("`afk doctor --fix` makes it"));
                 continue;
             }
             let body = json!({ "name": label, "color": COLOUR, "description": meaning });
@@ -119,7 +119,7 @@ impl Forgejo {
             all.push(match self.account.send(&request).await {
                 Ok(_) => RemoteFinding::fine(ABOUT, format!("made the label {label}")),
                 Err(error) => RemoteFinding::failure(ABOUT, error.chain())
-                    .mend("let the token write issues (scope write:issue), or make it by hand"),
+                    .remedy("let the token write issues (scope write:issue), or make it by hand"),
             });
         }
         if all.is_empty() {
@@ -136,14 +136,14 @@ impl Forgejo {
             Ok(found) => found,
             Err(error) => {
                 return RemoteFinding::warning(ABOUT, error.chain())
-                    .mend("check that the default branch has a commit");
+                    .remedy("check that the default branch has a commit");
             }
         };
-        let mend = "let the account push in the branch's protection, or set landing = \
+        let remedy = "let the account push in the branch's protection, or set landing = \
                     \"pull-request\"";
         if !found.user_can_push {
             let says = format!("{branch} refuses our pushes");
-            return RemoteFinding::failure(ABOUT, says).mend(mend);
+            return RemoteFinding::failure(ABOUT, says).remedy(remedy);
         }
         let says = if found.protected { "is protected, and takes" } else { "takes" };
         RemoteFinding::fine(ABOUT, format!("{branch} {says} our pushes"))
@@ -154,7 +154,7 @@ impl Forgejo {
         let hooks: Vec<Hook> = match self.all(&self.get(repo, &["hooks"])).await {
             Ok(hooks) => hooks,
             Err(error) => {
-                return RemoteFinding::warning(ABOUT, error.chain()).mend(
+                return RemoteFinding::warning(ABOUT, error.chain()).remedy(
                     "only an administrator of the repo can see its webhooks; without one, afk \
                      polls it",
                 );
@@ -163,7 +163,7 @@ impl Forgejo {
         match hooks.iter().find(|hook| hook.config.url == url) {
             Some(hook) if hook.active => RemoteFinding::fine(ABOUT, format!("sends to {url}")),
             Some(_) => RemoteFinding::warning(ABOUT, format!("the one to {url} is switched off"))
-                .mend("switch it on in the repo's settings"),
+                .remedy("switch it on in the repo's settings"),
             None if make => match self.make_webhook(repo, url).await {
                 Ok(()) => RemoteFinding::fine(
                     ABOUT,
@@ -173,10 +173,10 @@ impl Forgejo {
                     ),
                 ),
                 Err(error) => RemoteFinding::warning(ABOUT, error.chain())
-                    .mend("make it by hand, or let the token's account administer the repo"),
+                    .remedy("make it by hand, or let the token's account administer the repo"),
             },
             None => RemoteFinding::warning(ABOUT, format!("none sends to {url}"))
-                .mend("`afk doctor --fix` makes it; without it, the repo is polled"),
+                .remedy("`afk doctor --fix` makes it; without it, the repo is polled"),
         }
     }
 
@@ -203,7 +203,7 @@ fn credential(
     place: &RepoName,
 ) -> Vec<RemoteFinding> {
     const ABOUT: &str = "credential";
-    let fail = |says: String, mend: &str| RemoteFinding::failure(ABOUT, says).mend(mend);
+    let fail = |says: String, remedy: &str| RemoteFinding::failure(ABOUT, says).remedy(remedy);
     let mut all = Vec::new();
     let name = &found.full_name;
     if !name.eq_ignore_ascii_case(place.as_str()) {
@@ -241,7 +241,7 @@ fn permissions_of_others(own: Permissions) -> RemoteFinding {
         return RemoteFinding::fine(ABOUT, "can be read: the account administers the repo");
     }
     RemoteFinding::failure(ABOUT, "only an administrator of the repo can read others' permissions")
-        .mend(
+        .remedy(
             "make the token's account an administrator of the repo, or list by id whom you trust \
          (trust.allow_ids)",
         )
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(all.len(), expected.len(), "{all:?}");
         for (found, expected) in all.iter().zip(expected) {
             assert!(found.says.contains(expected), "{found:?}");
-            assert!(found.mend.is_some(), "{found:?}");
+            assert!(found.remedy.is_some(), "{found:?}");
         }
     }
 

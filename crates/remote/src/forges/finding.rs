@@ -22,26 +22,26 @@ pub struct RemoteFinding {
     pub severity: Severity,
     /// The finding, as text for people.
     pub says: String,
-    /// How to mend it, as text for people.
-    pub mend: Option<String>,
+    /// How to fix it, as text for people.
+    pub remedy: Option<String>,
 }
 
 impl RemoteFinding {
     pub(crate) fn fine(about: &'static str, says: impl Into<String>) -> Self {
-        Self { about, severity: Severity::Fine, says: says.into(), mend: None }
+        Self { about, severity: Severity::Fine, says: says.into(), remedy: None }
     }
 
     pub(crate) fn warning(about: &'static str, says: impl Into<String>) -> Self {
-        Self { about, severity: Severity::Warning, says: says.into(), mend: None }
+        Self { about, severity: Severity::Warning, says: says.into(), remedy: None }
     }
 
     pub(crate) fn failure(about: &'static str, says: impl Into<String>) -> Self {
-        Self { about, severity: Severity::Failure, says: says.into(), mend: None }
+        Self { about, severity: Severity::Failure, says: says.into(), remedy: None }
     }
 
     /// The finding that the repo cannot be read at all.
     pub(crate) fn unreachable(error: &PortError) -> Self {
-        let mend = match error.kind {
+        let remedy = match error.kind {
             PortErrorKind::Auth => "make a new token, or correct where it comes from",
             PortErrorKind::NotFound => {
                 "check the repo's name on the forge (names), and that the credential may see it"
@@ -54,12 +54,12 @@ impl RemoteFinding {
                  here"
             }
         };
-        Self::failure("credential", error.chain()).mend(mend)
+        Self::failure("credential", error.chain()).remedy(remedy)
     }
 
     #[must_use]
-    pub(crate) fn mend(self, how: impl Into<String>) -> Self {
-        Self { mend: Some(how.into()), ..self }
+    pub(crate) fn remedy(self, how: impl Into<String>) -> Self {
+        Self { remedy: Some(how.into()), ..self }
     }
 }
 

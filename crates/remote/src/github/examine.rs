@@ -127,14 +127,14 @@ impl GitHub {
                 Err(error) if error.kind == PortErrorKind::NotFound => {}
                 Err(error) => {
                     let says = format!("the label {label} cannot be read: {}", error.chain());
-                    let mend = "let the credential read issues, and run `afk doctor` again";
-                    all.push(RemoteFinding::failure(about, says).mend(mend));
+                    let remedy = "let the credential read issues, and run `afk doctor` again";
+                    all.push(RemoteFinding::failure(about, says).remedy(remedy));
                     continue;
                 }
             }
             if !make {
                 let says = format!("there is no label {label}");
-                all.push(RemoteFinding::failure(about, says).mend("`afk doctor --fix` makes it"));
+                all.push(RemoteFinding::failure(about, says).remedy("`afk doctor --fix` makes it"));
                 continue;
             }
             let body = json!({ "name": label, "color": COLOUR, "description": meaning });
@@ -142,7 +142,7 @@ impl GitHub {
             all.push(match self.account.send(&request).await {
                 Ok(_) => RemoteFinding::fine(about, format!("made the label {label}")),
                 Err(error) => RemoteFinding::failure(about, error.chain())
-                    .mend("let the credential write issues, or make the label by hand"),
+                    .remedy("let the credential write issues, or make the label by hand"),
             });
         }
         if all.is_empty() {
@@ -166,7 +166,7 @@ impl GitHub {
         };
         match read.await {
             Ok(login) => RemoteFinding::fine(about, format!("can be read by {login}")),
-            Err(error) => RemoteFinding::failure(about, error.chain()).mend(
+            Err(error) => RemoteFinding::failure(about, error.chain()).remedy(
                 "who labels an issue is trusted by their permission: let the credential read \
                  collaborators (metadata: read; for a classic token the scope repo)",
             ),
@@ -200,7 +200,7 @@ impl GitHub {
                 let says = "the app lacks the permission workflows: pushes that change workflows \
                             are refused";
                 RemoteFinding::warning(ABOUT, says)
-                    .mend("give the app the permission workflows: write, and accept it")
+                    .remedy("give the app the permission workflows: write, and accept it")
             }
             Err(error) => RemoteFinding::warning(ABOUT, error.chain()),
         })
@@ -212,7 +212,7 @@ impl GitHub {
         let hooks = match hooks {
             Ok(hooks) => hooks,
             Err(error) => {
-                return RemoteFinding::warning(ABOUT, error.chain()).mend(
+                return RemoteFinding::warning(ABOUT, error.chain()).remedy(
                     "only an administrator of the repo can see its webhooks; without one, afk \
                      polls it",
                 );
@@ -221,14 +221,14 @@ impl GitHub {
         match hooks.iter().find(|hook| hook.config.url == url) {
             Some(hook) if hook.active => RemoteFinding::fine(ABOUT, format!("sends to {url}")),
             Some(_) => RemoteFinding::warning(ABOUT, format!("the one to {url} is switched off"))
-                .mend("switch it on in the repo's settings"),
+                .remedy("switch it on in the repo's settings"),
             None if make => match self.make_webhook(repo, url).await {
                 Ok(()) => RemoteFinding::fine(ABOUT, format!("made one to {url}")),
                 Err(error) => RemoteFinding::warning(ABOUT, error.chain())
-                    .mend("make it by hand, or let the credential administer the repo"),
+                    .remedy("make it by hand, or let the credential administer the repo"),
             },
             None => RemoteFinding::warning(ABOUT, format!("none sends to {url}"))
-                .mend("`afk doctor --fix` makes it; without it, the repo is polled"),
+                .remedy("`afk doctor --fix` makes it; without it, the repo is polled"),
         }
     }
 
@@ -261,15 +261,15 @@ fn credential(
     let mut all = Vec::new();
     if !found.full_name.eq_ignore_ascii_case(place.as_str()) {
         let says = format!("{repo} is called {} there now", found.full_name);
-        all.push(RemoteFinding::failure(ABOUT, says).mend("correct its entry in names"));
+        all.push(RemoteFinding::failure(ABOUT, says).remedy("correct its entry in names"));
     }
     if found.archived {
         let says = format!("{} is archived, and takes neither issues nor pushes", found.full_name);
-        all.push(RemoteFinding::failure(ABOUT, says).mend("unarchive it, or remove it"));
+        all.push(RemoteFinding::failure(ABOUT, says).remedy("unarchive it, or remove it"));
     }
     if needs.labels.is_some() && !found.has_issues {
         let says = format!("{} has no issues", found.full_name);
-        all.push(RemoteFinding::failure(ABOUT, says).mend("switch issues on in its settings"));
+        all.push(RemoteFinding::failure(ABOUT, says).remedy("switch issues on in its settings"));
     }
     // A classic token has scopes; for other credentials only the permissions below tell.
     let classic = scopes.filter(|scopes| !scopes.is_empty());
@@ -277,21 +277,23 @@ fn credential(
         let has = |scope: &str| scopes.split(',').any(|one| one.trim() == scope);
         if !has("repo") && !has("public_repo") {
             let says = format!("the token has the scopes {scopes}, and not repo");
-            all.push(RemoteFinding::failure(ABOUT, says).mend("make one with the scope repo"));
+            all.push(RemoteFinding::failure(ABOUT, says).remedy("make one with the scope repo"));
         } else if needs.pushes && !has("workflow") {
             let says =
                 "the token lacks the scope workflow: pushes that change workflows are refused";
-            all.push(RemoteFinding::warning(ABOUT, says).mend("make one with the scope workflow"));
+            all.push(
+                RemoteFinding::warning(ABOUT, says).remedy("make one with the scope workflow"),
+            );
         }
     }
     let Permissions { admin, push, triage } = found.permissions;
     if needs.labels.is_some() && !(admin || push || triage) {
         let says = "the account may not label issues";
-        let mend = "give it the role write, or triage if people merge its pull requests";
-        all.push(RemoteFinding::failure(ABOUT, says).mend(mend));
+        let remedy = "give it the role write, or triage if people merge its pull requests";
+        all.push(RemoteFinding::failure(ABOUT, says).remedy(remedy));
     } else if (needs.pushes || needs.opens_pulls) && !(admin || push) {
         let says = "the account may not push";
-        all.push(RemoteFinding::failure(ABOUT, says).mend("give it the role write"));
+        all.push(RemoteFinding::failure(ABOUT, says).remedy("give it the role write"));
     }
     all
 }
@@ -307,12 +309,12 @@ fn rules_of(branch: &str, rules: &[Rule], protected: bool) -> RemoteFinding {
         "required_status_checks" => Some("asks for checks before a push"),
         _ => None,
     });
-    let mend = "let the account bypass the rule, or set landing = \"pull-request\"";
+    let remedy = "let the account bypass the rule, or set landing = \"pull-request\"";
     match refuses {
-        Some(how) => RemoteFinding::failure(ABOUT, format!("{branch} {how}")).mend(mend),
+        Some(how) => RemoteFinding::failure(ABOUT, format!("{branch} {how}")).remedy(remedy),
         None if protected => {
             let says = format!("{branch} is protected, which may refuse our push");
-            RemoteFinding::warning(ABOUT, says).mend(mend)
+            RemoteFinding::warning(ABOUT, says).remedy(remedy)
         }
         None => RemoteFinding::fine(ABOUT, format!("{branch} takes pushes")),
     }
@@ -342,7 +344,7 @@ mod tests {
         assert_eq!(all.len(), expected.len(), "{all:?}");
         for (found, expected) in all.iter().zip(expected) {
             assert!(found.says.contains(expected), "{found:?}");
-            assert!(found.mend.is_some(), "{found:?}");
+            assert!(found.remedy.is_some(), "{found:?}");
         }
     }
 

@@ -27,21 +27,22 @@ impl T3Executor {
         match self.server.authenticated().await {
             Ok(()) => all.push(RemoteFinding::fine(TOKEN, "may read and operate threads")),
             Err(error) if error.kind == PortErrorKind::Auth => {
-                let mend = "`t3 auth session issue --token-only` on the server's machine mints one";
-                return vec![RemoteFinding::failure(TOKEN, error.chain()).mend(mend)];
+                let remedy =
+                    "`t3 auth session issue --token-only` on the server's machine mints one";
+                return vec![RemoteFinding::failure(TOKEN, error.chain()).remedy(remedy)];
             }
             Err(error) => {
-                let mend = "start it there with `t3 serve --no-browser` (port 3773), or correct \
+                let remedy = "start it there with `t3 serve --no-browser` (port 3773), or correct \
                             the url";
-                return vec![RemoteFinding::failure(SERVER, error.chain()).mend(mend)];
+                return vec![RemoteFinding::failure(SERVER, error.chain()).remedy(remedy)];
             }
         }
         let connection = match self.server.connect().await {
             Ok(connection) => connection,
             Err(error) => {
-                let mend =
+                let remedy =
                     "see what the server logs, and restart it; `afk t3 check` tries it again";
-                all.push(RemoteFinding::failure(SERVER, error.chain()).mend(mend));
+                all.push(RemoteFinding::failure(SERVER, error.chain()).remedy(remedy));
                 return all;
             }
         };
@@ -51,7 +52,7 @@ impl T3Executor {
             RemoteFinding::fine(SERVER, says)
         } else {
             RemoteFinding::warning(SERVER, format!("{says}: untested with this version"))
-                .mend("`afk t3 check` tries everything that the loop does with it")
+                .remedy("`afk t3 check` tries everything that the loop does with it")
         });
         all.push(self.examined_project(&connection, repo).await);
         all.push(self.examined_landing());
@@ -64,8 +65,8 @@ impl T3Executor {
         let projects = match connection.protocol.projects().await {
             Ok(projects) => projects,
             Err(error) => {
-                let mend = "see what the server logs; `afk t3 check` tries it again";
-                return RemoteFinding::failure(PROJECT, error.chain()).mend(mend);
+                let remedy = "see what the server logs; `afk t3 check` tries it again";
+                return RemoteFinding::failure(PROJECT, error.chain()).remedy(remedy);
             }
         };
         let id = ids::project(repo);
@@ -75,12 +76,12 @@ impl T3Executor {
             Some(project) if project.root == root => RemoteFinding::fine(PROJECT, root),
             Some(project) => {
                 let says = format!("is in {}, not in {root}", project.root);
-                RemoteFinding::warning(PROJECT, says).mend("correct base, or move the project")
+                RemoteFinding::warning(PROJECT, says).remedy("correct base, or move the project")
             }
             None => {
                 let says = format!("none yet: the first run makes it of {root}");
                 RemoteFinding::warning(PROJECT, says)
-                    .mend(format!("clone {repo} there, with a credential that may push"))
+                    .remedy(format!("clone {repo} there, with a credential that may push"))
             }
         }
     }
@@ -94,15 +95,15 @@ impl T3Executor {
         let uncounted = "the server does not say what its agents use";
         Some(match self.table.turn_usd {
             None => RemoteFinding::failure(COST, format!("{uncounted}: no turn is begun on it"))
-                .mend(SET_TURN_USD),
+                .remedy(SET_TURN_USD),
             Some(Usd::ZERO) => {
                 let says = format!("{uncounted}, and turn_usd is 0: no budget limits them");
-                RemoteFinding::warning(COST, says).mend(SET_TURN_USD)
+                RemoteFinding::warning(COST, says).remedy(SET_TURN_USD)
             }
             Some(each) => {
                 let says = format!("{uncounted}: each turn is taken to cost {each}");
                 RemoteFinding::warning(COST, says)
-                    .mend("compare it with what the model's provider charges you")
+                    .remedy("compare it with what the model's provider charges you")
             }
         })
     }
@@ -121,6 +122,6 @@ impl T3Executor {
             }
         };
         RemoteFinding::warning(LANDING, says)
-            .mend("only let repos use it whose readers and machine you trust with that")
+            .remedy("only let repos use it whose readers and machine you trust with that")
     }
 }

@@ -280,8 +280,8 @@ impl Session {
             }
             PortErrorKind::NotFound => {
                 let data = path.first() == Some(&"data") && path.len() > 1;
-                let mend = if data { "; leave \"data/\" out of the path" } else { "" };
-                format!("is not there: nothing was written to {api}, or it was deleted{mend}")
+                let remedy = if data { "; leave \"data/\" out of the path" } else { "" };
+                format!("is not there: nothing was written to {api}, or it was deleted{remedy}")
             }
             PortErrorKind::Transient
             | PortErrorKind::RateLimited { .. }
@@ -300,19 +300,19 @@ fn is_denied(answer: &PortResult<Value>) -> bool {
 /// The error of a failed login.
 fn unentered(login: &KubernetesLogin, error: &PortError) -> PortError {
     let (role, mount) = (&login.role, login.mount.trim_matches('/'));
-    let (kind, mend) = match error.kind {
+    let (kind, remedy) = match error.kind {
         PortErrorKind::Auth | PortErrorKind::NotFound | PortErrorKind::Permanent => {
-            let mend = format!(
+            let remedy = format!(
                 "; see that auth/{mount} has the role {role}, and that the role is bound to the \
                  service account and namespace of this pod"
             );
-            (PortErrorKind::Auth, mend)
+            (PortErrorKind::Auth, remedy)
         }
         kind @ (PortErrorKind::Transient
         | PortErrorKind::RateLimited { .. }
         | PortErrorKind::Cancelled) => (kind, String::new()),
     };
-    PortError::new(kind, format!("cannot log in to Vault: {}{mend}", error.chain()))
+    PortError::new(kind, format!("cannot log in to Vault: {}{remedy}", error.chain()))
 }
 
 /// How long a token lasts, from the answer's field `lasts` in seconds, and whether it is renewable.

@@ -115,7 +115,7 @@ async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Res
             "{issue} was not admitted: its release was revoked meanwhile: {why}"
         ))),
         Err(NotAdmitted::Refused(why)) => {
-            Err(Error::waiting(format!("{issue} was not admitted: {why}; {}", mend(why))))
+            Err(Error::waiting(format!("{issue} was not admitted: {why}; {}", remedy(why))))
         }
     }
 }
@@ -127,7 +127,7 @@ fn in_shadow(issue: &IssueRef) -> Error {
     ))
 }
 
-fn mend(why: AdmitRefusal) -> &'static str {
+fn remedy(why: AdmitRefusal) -> &'static str {
     match why {
         AdmitRefusal::Locked => "`afk status` shows it",
         AdmitRefusal::Frozen => "`afk unfreeze` lifts it",

@@ -79,9 +79,9 @@ fn lines(finding: &Finding, paint: Paint) -> Vec<String> {
         let shown = all.get(from..).unwrap_or_default();
         out.extend(shown.iter().map(|text| format!("    {:NAMES$} {bar} {text}", "")));
     }
-    if let Some(mend) = &finding.mend {
-        let mend = line(mend, 800);
-        out.push(format!("    {:NAMES$} {}", "", paint.faint(format!("→ {mend}"))));
+    if let Some(remedy) = &finding.remedy {
+        let remedy = line(remedy, 800);
+        out.push(format!("    {:NAMES$} {}", "", paint.faint(format!("→ {remedy}"))));
     }
     out
 }
@@ -90,11 +90,11 @@ fn lines(finding: &Finding, paint: Paint) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn finding(group: &str, about: &str, state: State, mend: Option<&str>) -> Finding {
+    fn finding(group: &str, about: &str, state: State, remedy: Option<&str>) -> Finding {
         let says = format!("what was found of {about}\u{1b}[2J");
-        let mend = mend.map(str::to_owned);
+        let remedy = remedy.map(str::to_owned);
         let (group, about) = (group.to_owned(), about.to_owned());
-        Finding { group, about, state, says, mend, seconds: None, output: None }
+        Finding { group, about, state, says, remedy, seconds: None, output: None }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use afk_app::operations::DoorbellTested;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::line;
 
-/// A line for each doorbell, with how to mend those that did not ring.
+/// A line for each doorbell, with how to fix those that did not ring.
 pub(crate) fn doorbells(tested: &[DoorbellTested], paint: Paint) -> String {
     if tested.is_empty() {
         return "no doorbell is configured: nobody is told how runs end; add one to `notify`, such \
@@ -24,8 +24,12 @@ pub(crate) fn doorbells(tested: &[DoorbellTested], paint: Paint) -> String {
                 out.push(format!("{} {name} {}", paint.mark(Mark::No), line(error, 600)));
             }
         }
-        if let Some(mend) = &one.mend {
-            out.push(format!("  {:width$} {}", "", paint.faint(format!("→ {}", line(mend, 400)))));
+        if let Some(remedy) = &one.remedy {
+            out.push(format!(
+                "  {:width$} {}",
+                "",
+                paint.faint(format!("→ {}", line(remedy, 400)))
+            ));
         }
     }
     out.join("\n")
@@ -41,7 +45,7 @@ mod tests {
             kind: "webhook".parse().unwrap(),
             seconds: 0.24,
             error: error.map(str::to_owned),
-            mend: error.map(|_| "correct its entry in `notify`".to_owned()),
+            remedy: error.map(|_| "correct its entry in `notify`".to_owned()),
         }
     }
 

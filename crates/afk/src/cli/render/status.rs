@@ -58,14 +58,14 @@ fn switches(now: &Status, valid: bool, paint: Paint, out: &mut Vec<String>) {
             "shadow mode: nothing is done, and live runs stand still (`shadow = false`)".to_owned(),
         );
     }
-    let thrown = |what: &str, mend: &str, state: &SwitchState| {
+    let thrown = |what: &str, remedy: &str, state: &SwitchState| {
         let why = if state.why.trim().is_empty() {
             String::new()
         } else {
             format!(": {}", line(&state.why, 120))
         };
         let (by, when) = (line(&state.by, 40), ago(state.at, now.at));
-        format!("{what} by {by}, {when}{why} ({mend})")
+        format!("{what} by {by}, {when}{why} ({remedy})")
     };
     if let Some(halt) = &now.switches.halt {
         say(Mark::No, thrown("halted", "`afk resume`", halt));
@@ -74,7 +74,7 @@ fn switches(now: &Status, valid: bool, paint: Paint, out: &mut Vec<String>) {
         say(Mark::No, thrown("paused", "`afk resume`", pause));
     }
     for (repo, freeze) in &now.switches.frozen {
-        let mend = match freeze.paging.as_ref().map(|paging| &paging.acknowledged) {
+        let remedy = match freeze.paging.as_ref().map(|paging| &paging.acknowledged) {
             None => format!("`afk unfreeze {repo}`"),
             Some(None) => format!("rings until `afk ack {repo}`; `afk unfreeze {repo}`"),
             Some(Some(acknowledged)) => {
@@ -82,7 +82,7 @@ fn switches(now: &Status, valid: bool, paint: Paint, out: &mut Vec<String>) {
                 format!("acknowledged by {by}, {when}; `afk unfreeze {repo}`")
             }
         };
-        say(Mark::No, thrown(&format!("{repo} frozen"), &mend, &freeze.thrown));
+        say(Mark::No, thrown(&format!("{repo} frozen"), &remedy, &freeze.thrown));
     }
 }
 
@@ -135,7 +135,7 @@ fn silent_doorbells(now: &Status, paint: Paint, out: &mut Vec<String>) {
         let many = if n == 1 { String::new() } else { format!("{n} ") };
         let error = line(&silent.error, 200);
         out.push(format!("{mark} doorbell {name}: {many}{rings} given up since {since}: {error}"));
-        out.push(format!("  {}", silent.mend));
+        out.push(format!("  {}", silent.remedy));
     }
 }
 
@@ -331,7 +331,7 @@ mod tests {
                     since: samples::at(60),
                     last: samples::at(300),
                     error: "the webhook answered 404 Not Found".to_owned(),
-                    mend: "correct its entry in `notify`".to_owned(),
+                    remedy: "correct its entry in `notify`".to_owned(),
                 })
                 .into(),
             serving: Some(Holder { pid: 71, host: "mill".to_owned(), since: samples::at(60) }),

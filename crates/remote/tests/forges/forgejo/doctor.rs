@@ -1,4 +1,4 @@
-//! What `doctor` checks of the forge, with each fault planted: the fault is named, with how to mend
+//! What `doctor` checks of the forge, with each fault planted: the fault is named, with how to fix
 //! it.
 
 use afk_fakes::forgejo::{Hook, Kind, Protection};
@@ -33,12 +33,15 @@ async fn examined(home: &OnForgejo, needs: &Needs) -> Vec<RemoteFinding> {
 }
 
 /// Checks that exactly one thing is wrong, and what is said of it.
-async fn check(home: &OnForgejo, about: &str, says: &str, mend: &str) {
+async fn check(home: &OnForgejo, about: &str, says: &str, remedy: &str) {
     let found = examined(home, &needs(false)).await;
     let wrong: Vec<_> = found.iter().filter(|one| one.severity != Severity::Fine).collect();
     let [wrong] = wrong.as_slice() else { panic!("{found:#?}") };
-    let how = wrong.mend.clone().unwrap_or_default();
-    assert!(wrong.about == about && wrong.says.contains(says) && how.contains(mend), "{wrong:#?}");
+    let how = wrong.remedy.clone().unwrap_or_default();
+    assert!(
+        wrong.about == about && wrong.says.contains(says) && how.contains(remedy),
+        "{wrong:#?}"
+    );
     assert!(!wrong.says.contains(TOKEN), "{wrong:?}");
 }
 
@@ -89,7 +92,7 @@ async fn who_is_no_administrator_is_told_what_that_gives_up() {
     let found = examined(&home, &needs(false)).await;
     let of = |about: &str| found.iter().find(|one| one.about == about).unwrap();
     assert_eq!(of("permissions").severity, Severity::Failure);
-    assert!(of("permissions").mend.as_ref().unwrap().contains("trust.allow_ids"));
+    assert!(of("permissions").remedy.as_ref().unwrap().contains("trust.allow_ids"));
     assert_eq!(of("webhook").severity, Severity::Warning);
     home.done("doctor_no_administrator");
 }
