@@ -4,13 +4,13 @@
 //! Only the control plane says which run it was: `AFK-` trailers written by the agent are removed
 //! wherever they are, and our own are added at the end. Anything else that may not land in a
 //! message of ours is removed, too: words that close an issue or skip CI, trailers of other people,
-//! secrets ([`mend`]). Nothing is judged here; that is up to `guardrails`.
+//! secrets ([`sanitise`]). Nothing is judged here; that is up to `guardrails`.
 
-mod mend;
+mod sanitise;
 pub(crate) mod words;
 
 use crate::ids::RunId;
-use mend::mended;
+use sanitise::sanitised;
 use words::Words;
 
 /// The key of the trailer that names the run.
@@ -32,7 +32,7 @@ const MAX_OTHER: usize = 4_000;
 pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> String {
     let of = |message: &str, chars| {
         let message: String = message.chars().take(chars).collect();
-        Parts::of(&mended(&message), issue)
+        Parts::of(&sanitised(&message), issue)
     };
     // Only the subjects and trailers of the other commits are used, and only as many as fit.
     let others = newest_first.iter().skip(1).take(MAX_OTHERS).map(|other| of(other, MAX_OTHER));

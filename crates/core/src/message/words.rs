@@ -3,7 +3,7 @@
 //!
 //! The words are found in the text as forges may read it: without invisible characters, with
 //! compatibility forms such as full-width brackets decomposed (as in NFKD), in any case. Their
-//! places are those in the original text. [`super::mend`] removes them from what we write,
+//! places are those in the original text. [`super::sanitise`] removes them from what we write,
 //! `guardrails` refuses them in what others wrote.
 
 use std::ops::Range;

@@ -2,7 +2,7 @@
 //!
 //! The message loses words that do something (skip CI, close an issue), trailers that speak for
 //! other people, lines with what looks like a secret, and invisible characters. A closing word
-//! becomes `Refs`, so that the issue is still named. A message that is not mended after [`ROUNDS`]
+//! becomes `Refs`, so that the issue is still named. A message that is not clean after [`ROUNDS`]
 //! is dropped whole; the guardrails judge what is left like any other message.
 
 use super::words::Words;
@@ -12,9 +12,9 @@ use crate::text::visible;
 /// Maximum number of rounds: removing a token may join its neighbours to another one.
 const ROUNDS: usize = 200;
 
-/// Returns `message` without what may not land. Equal inputs give equal texts, and mending twice
+/// Returns `message` without what may not land. Equal inputs give equal texts, and sanitising twice
 /// changes nothing.
-pub(super) fn mended(message: &str) -> String {
+pub(super) fn sanitised(message: &str) -> String {
     let (Ok(words), Ok(secrets)) = (Words::get(), SecretShapes::get()) else {
         // Fails only if a built-in pattern does not compile, which a test rules out.
         return String::new();
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn what_does_something_is_taken_out_and_the_rest_stays() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(mended(text), expected, "{text:?}");
-            assert_eq!(mended(expected), expected, "a second time");
+            assert_eq!(sanitised(text), expected, "{text:?}");
+            assert_eq!(sanitised(expected), expected, "a second time");
         };
         check("Add it\n\nBecause.", "Add it\n\nBecause.");
         check("Add it [skip ci] now", "Add it now");
@@ -138,10 +138,10 @@ mod tests {
             )
         ) {
             let words = Words::get().unwrap();
-            let text = mended(&parts.concat());
+            let text = sanitised(&parts.concat());
             prop_assert_eq!(words.skips_ci(&text), None);
             prop_assert_eq!(words.closes(&text), None);
-            prop_assert_eq!(mended(&text), text.as_str());
+            prop_assert_eq!(sanitised(&text), text.as_str());
         }
     }
 }
