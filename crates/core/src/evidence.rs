@@ -132,7 +132,8 @@ pub struct RedEvidence {
     /// Whose fault it was that the stage failed.
     pub attribution: RedFault,
     /// The attempt that fixed it or tried to, if there was one.
-    pub mended_by: Option<u32>,
+    #[serde(rename = "mended_by")]
+    pub fixed_by: Option<u32>,
 }
 
 /// Whose fault a red verdict was.
@@ -325,7 +326,7 @@ impl Evidence {
             need(answer == Some(StageAnswer::Success), EvidenceGap::Stage { stage: stage.clone() });
         }
         for red in self.reds.iter().filter(|red| red.attribution == RedFault::Ours) {
-            need(red.mended_by.is_some(), EvidenceGap::Red { commit: red.commit.clone() });
+            need(red.fixed_by.is_some(), EvidenceGap::Red { commit: red.commit.clone() });
         }
         need(self.effort.is_some(), EvidenceGap::Effort);
         need(self.transcript.is_some(), EvidenceGap::Transcript);

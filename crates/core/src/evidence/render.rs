@@ -136,13 +136,13 @@ impl Evidence {
             );
         }
         for red in &self.reds {
-            let mended = red.mended_by.map_or_else(
+            let fixed = red.fixed_by.map_or_else(
                 || "not fixed".to_owned(),
                 |attempt| format!("fixed by attempt {attempt}"),
             );
             let _ = writeln!(
                 out,
-                "- red: {} at {} ({}, {}), {mended}",
+                "- red: {} at {} ({}, {}), {fixed}",
                 red.commit.short(),
                 red.at,
                 word(&red.stage),

@@ -77,7 +77,7 @@ fn whole() -> Evidence {
             stage: "checks".into(),
             at: at(),
             attribution: RedFault::Ours,
-            mended_by: Some(2),
+            fixed_by: Some(2),
         }],
         effort: Some(Effort {
             turns: 2,
@@ -119,13 +119,13 @@ fn an_issue_closes_only_on_all_of_it() {
     {
         check(&|e| e.stages[0].answer = answer, stage());
     }
-    check(&|e| e.reds[0].mended_by = None, EvidenceGap::Red { commit: oid("d") });
+    check(&|e| e.reds[0].fixed_by = None, EvidenceGap::Red { commit: oid("d") });
     check(&|e| e.effort = None, EvidenceGap::Effort);
     check(&|e| e.transcript = None, EvidenceGap::Transcript);
     check(&|e| e.sandbox = None, EvidenceGap::Sandbox);
 
     let mut later = whole();
-    later.reds[0].mended_by = None;
+    later.reds[0].fixed_by = None;
     later.reds[0].attribution = RedFault::Later;
     assert_eq!(later.is_complete(), Ok(()));
 }

@@ -197,7 +197,7 @@ impl Run {
                 })
             }
             plan::CandidateState::Pushed { .. } => self.unanswered(limits),
-            plan::CandidateState::Excused { .. } => self.never_mended(limits),
+            plan::CandidateState::Excused { .. } => self.base_stayed_red(limits),
             plan::CandidateState::Unmerged
             | plan::CandidateState::Unjudged { .. }
             | plan::CandidateState::Clear
@@ -236,7 +236,7 @@ impl Run {
     }
 
     /// Says that nobody fixed the base, which fails as the candidate does.
-    fn never_mended(&self, limits: &Limits) -> Option<String> {
+    fn base_stayed_red(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let base = candidate.red_bases.last().unwrap_or(&candidate.base);
         Some(format!(

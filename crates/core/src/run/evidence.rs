@@ -76,7 +76,7 @@ impl Run {
                 Some(RedCause::Ours) | None => RedFault::Ours,
                 Some(RedCause::NotOurs) => RedFault::Base,
             },
-            mended_by: later,
+            fixed_by: later,
         })
     }
 

@@ -34,7 +34,7 @@ impl Attempt {
     /// How the race with the default branch stands at `now`, when the newest candidate was
     /// overtaken or there is none yet.
     pub fn race(&self, limits: &Limits, now: At, pauses: &[Pause]) -> Race {
-        // A candidate that waited for a base to be mended was not overtaken.
+        // A candidate that waited for a base to be fixed was not overtaken.
         let raced = |one: &&Candidate| one.red_bases.is_empty();
         let overtaken: Vec<_> = self.candidates.iter().rev().take_while(raced).collect();
         let Some((first, newest)) = overtaken.last().zip(overtaken.first()) else {

@@ -339,10 +339,10 @@ fn a_branch_is_raced_for_a_time_with_pauses_that_grow() {
     // Pauses do not count.
     let stood = with(slow(3), vec![(1_895, Transition::Away { from: at(200), to: at(210) })]);
     assert_eq!(race(stood, 1_900), Race::From(at(1_882)));
-    // A candidate that waited for its base to be mended was not overtaken.
+    // A candidate that waited for its base to be fixed was not overtaken.
     let red = (150, Transition::BaseRed { commit: oid('b') });
-    let mended = with(with(lost(1, 0), vec![red]), vec![made(9_000, '3'), made(9_010, '4')]);
-    assert_eq!(race(mended, 9_010), Race::From(at(9_011)));
+    let fixed = with(with(lost(1, 0), vec![red]), vec![made(9_000, '3'), made(9_010, '4')]);
+    assert_eq!(race(fixed, 9_010), Race::From(at(9_011)));
 }
 
 #[test]

@@ -405,7 +405,7 @@ fn evidence_is_complete_only_when_every_stage_succeeded() {
 }
 
 #[test]
-fn a_red_of_ours_must_be_mended_by_a_later_landing() {
+fn a_red_of_ours_must_be_fixed_by_a_later_landing() {
     let stages = limits().stages;
     let red = with(
         to_landing(),
@@ -416,8 +416,8 @@ fn a_red_of_ours_must_be_mended_by_a_later_landing() {
     );
     let bundle = run(&red).evidence(stages.as_ref());
     assert_eq!(bundle.reds.len(), 1);
-    assert_eq!(bundle.reds[0].mended_by, None);
-    let mended = with(
+    assert_eq!(bundle.reds[0].fixed_by, None);
+    let fixed = with(
         red,
         vec![
             (112, begun(TurnCause::FixForward)),
@@ -431,12 +431,12 @@ fn a_red_of_ours_must_be_mended_by_a_later_landing() {
             (131, stage("more", StageAnswer::Success, 131)),
         ],
     );
-    let mended = run(&mended);
-    let bundle = mended.evidence(stages.as_ref());
-    assert_eq!(bundle.reds[0].mended_by, Some(2));
+    let fixed = run(&fixed);
+    let bundle = fixed.evidence(stages.as_ref());
+    assert_eq!(bundle.reds[0].fixed_by, Some(2));
     assert_eq!(bundle.is_complete(), Ok(()));
     assert_eq!(bundle.landed, Some(oid('d')));
-    assert_eq!(mended.spent(), Usd::dollars(2));
+    assert_eq!(fixed.spent(), Usd::dollars(2));
 }
 
 #[test]
