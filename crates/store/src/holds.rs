@@ -2,7 +2,7 @@
 //! cause.
 //!
 //! Control planes look side by side, and a finding of one may be older than what another has noted.
-//! So each look says when it began: it does not note a cause that was found mended after that, nor
+//! So each look says when it began: it does not note a cause that was found cleared after that, nor
 //! strike off one that was found missing after that.
 
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ pub(super) async fn hold(
         .await
 }
 
-/// Notes that `cause` was found mended; returns whether it held dispatch until then.
+/// Notes that `cause` was found cleared; returns whether it held dispatch until then.
 pub(super) async fn unhold(
     store: &Store,
     cause: &HoldCause,
@@ -73,7 +73,7 @@ pub(super) async fn unhold(
     store
         .write(move |tx| {
             Box::pin(async move {
-                let mended = sqlx::query(
+                let cleared = sqlx::query(
                     "UPDATE holds SET mended_at = ?2 \
                      WHERE cause = ?1 AND mended_at IS NULL AND since < ?3",
                 )
@@ -82,7 +82,7 @@ pub(super) async fn unhold(
                 .bind(micros(looked.began))
                 .execute(tx)
                 .await?;
-                Ok(mended.rows_affected() > 0)
+                Ok(cleared.rows_affected() > 0)
             })
         })
         .await

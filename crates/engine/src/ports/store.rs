@@ -348,14 +348,14 @@ pub trait Store: Send + Sync {
     async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>>;
     /// Notes that `cause` was found to hold dispatch, and writes its doorbells to the outbox in the
     /// same transaction. Does nothing, and returns false, if that is noted already, or if the
-    /// cause was found mended after this look began.
+    /// cause was found cleared after this look began.
     async fn hold(
         &self,
         cause: &HoldCause,
         looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> PortResult<bool>;
-    /// Notes that `cause` was found mended. Does nothing, and returns false, if dispatch is not
+    /// Notes that `cause` was found cleared. Does nothing, and returns false, if dispatch is not
     /// held for it, or has been only since this look began.
     async fn unhold(&self, cause: &HoldCause, looked: CheckSpan) -> PortResult<bool>;
     /// Returns the result remembered under `key`, if there is one.

@@ -63,8 +63,8 @@ impl Send {
 pub struct Hold {
     /// When it was found to hold dispatch.
     pub since: At,
-    /// When it was found mended, if it was.
-    pub mended_at: Option<At>,
+    /// When it was found cleared, if it was.
+    pub cleared_at: Option<At>,
 }
 
 /// The doorbells that the configuration names.
@@ -118,7 +118,7 @@ impl World {
     }
 
     pub(crate) fn holds(&self) -> BTreeMap<HoldCause, At> {
-        let holds = self.store.holds.iter().filter(|(_, hold)| hold.mended_at.is_none());
+        let holds = self.store.holds.iter().filter(|(_, hold)| hold.cleared_at.is_none());
         holds.map(|(cause, hold)| (cause.clone(), hold.since)).collect()
     }
 
@@ -129,10 +129,10 @@ impl World {
         sends: &[DoorbellSend],
     ) -> bool {
         let known = self.store.holds.get(cause);
-        if known.is_some_and(|known| known.mended_at.is_none_or(|at| at >= looked.began)) {
+        if known.is_some_and(|known| known.cleared_at.is_none_or(|at| at >= looked.began)) {
             return false;
         }
-        let hold = Hold { since: looked.answered, mended_at: None };
+        let hold = Hold { since: looked.answered, cleared_at: None };
         self.store.holds.insert(cause.clone(), hold);
         for send in sends {
             let row = Send::new(send.clone(), looked.answered);
@@ -144,8 +144,8 @@ impl World {
 
     pub(crate) fn unhold(&mut self, cause: &HoldCause, looked: CheckSpan) -> bool {
         let known = self.store.holds.get_mut(cause);
-        let held = known.filter(|one| one.mended_at.is_none() && one.since < looked.began);
-        held.map(|hold| hold.mended_at = Some(looked.answered)).is_some()
+        let held = known.filter(|one| one.cleared_at.is_none() && one.since < looked.began);
+        held.map(|hold| hold.cleared_at = Some(looked.answered)).is_some()
     }
 }
 

@@ -430,7 +430,7 @@ async fn a_hold_that_is_mended_while_nothing_waits_for_it_is_forgotten() {
     ready(false);
     break_it(false);
     story.rounds(10).await;
-    assert!(story.sim.with(|world| world.store.holds.values().all(|one| one.mended_at.is_some())));
+    assert!(story.sim.with(|world| world.store.holds.values().all(|one| one.cleared_at.is_some())));
     break_it(true);
     story.rounds(10).await;
     assert_eq!(held_rings(&story).len(), 1, "nothing waits for it");

@@ -30,7 +30,7 @@ async fn a_hold_rings_once_until_it_ends_and_ignores_older_checks() {
 
     assert!(!store.unhold(&claude(), looked(2, 5)).await.unwrap(), "a look from before it");
     assert!(store.unhold(&claude(), looked(3, 5)).await.unwrap());
-    assert!(!store.unhold(&claude(), looked(3, 5)).await.unwrap(), "it is mended");
+    assert!(!store.unhold(&claude(), looked(3, 5)).await.unwrap(), "it has cleared");
     assert_eq!(store.holds().await.unwrap(), [(HoldCause::Machine, at(2))].into());
     assert!(!store.hold(&claude(), looked(5, 6), &[bell(1, 3)]).await.unwrap(), "from before it");
 

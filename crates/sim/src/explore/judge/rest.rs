@@ -102,8 +102,8 @@ impl Judge {
         for (cause, hold) in &world.store.holds {
             // A look that began before a hold lifts nothing, and if the clock was set back any look
             // may seem to have.
-            if hold.mended_at.is_none() && !self.back {
-                self.wrong.push(format!("{cause} is mended, but still counts as missing"));
+            if hold.cleared_at.is_none() && !self.back {
+                self.wrong.push(format!("{cause} has cleared, but still counts as missing"));
             }
         }
         if let Some(issue) = self.waiting(world) {
