@@ -319,18 +319,18 @@ pub fn polled(config: &mut Policy) {
     }
 }
 
-/// Work that mends the note of [`breaking_work`], before it landed.
-pub fn mending_more() -> Script {
+/// Work that fixes the note of [`breaking_work`], before it landed.
+pub fn fixing_more() -> Script {
     Script::acts(vec![Act::Commit {
-        message: "Mend the note",
+        message: "Fix the note",
         files: vec![("src/note", Some("fine"))],
     }])
 }
 
-/// Work that mends the note of [`breaking_work`], after it landed.
-pub fn mending_work() -> Script {
+/// Work that fixes the note of [`breaking_work`], after it landed.
+pub fn fixing_work() -> Script {
     Script::acts(vec![Act::Commit {
-        message: "Mend the note",
+        message: "Fix the note",
         files: vec![("src/note", Some("fine"))],
     }])
 }

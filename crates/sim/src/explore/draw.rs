@@ -257,7 +257,7 @@ fn before_a_push(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
     Some((when, act))
 }
 
-/// Sometimes somebody breaks the default branch for `verify`, and mostly mends it later.
+/// Sometimes somebody breaks the default branch for `verify`, and mostly fixes it later.
 fn red_base(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     if !rng.chance(15) {
         return Vec::new();
@@ -405,7 +405,7 @@ fn work(rng: &mut Rng, feature: usize) -> Work {
     let does = match rng.below(24) {
         0..=6 => Does::Good,
         7 | 8 => Does::Breaks,
-        9 | 10 => Does::Mends,
+        9 | 10 => Does::Fixes,
         11 => Does::Untested,
         12 => Does::Unpassable,
         13 => Does::Hangs,

@@ -246,7 +246,7 @@ pub enum Happens {
     Kill(bool),
     /// A repo is put on the allowlist, or taken off.
     Enroll(String, bool),
-    /// The newest configuration file is invalid, or mended.
+    /// The newest configuration file is invalid, or valid again.
     Bad(bool),
     /// The switches cannot be read, or can again.
     Unreadable(bool),
@@ -262,9 +262,9 @@ pub enum Happens {
     NoAgent(bool),
     /// Interrupts stop no agent any more, or stop them again.
     Stubborn(bool),
-    /// All doorbells break, or are mended.
+    /// All doorbells break, or work again.
     Bells(bool),
-    /// The doorbell of this name breaks, or is mended.
+    /// The doorbell of this name breaks, or works again.
     Bell(String, bool),
     /// A repo's tracker fails all calls, or answers again.
     Mute(String, bool),

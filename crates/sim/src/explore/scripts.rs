@@ -37,8 +37,9 @@ pub enum Does {
     Floods,
     /// Good work, plus something that keeps the stage from running.
     Voids,
-    /// A mended note, with which the stage passes again.
-    Mends,
+    /// A fixed note, with which the stage passes again.
+    #[serde(rename = "mends")]
+    Fixes,
     /// Code without a test.
     Untested,
     /// A test that nothing passes.
@@ -49,7 +50,7 @@ pub enum Does {
     HangsInTool,
     /// Fails, because the model's service is down.
     ServiceAway,
-    /// Fails in a way that no retry mends: the agent is not logged in.
+    /// Fails in a way that no retry helps: the agent is not logged in.
     Hopeless,
     /// Cannot work for now: the model is overloaded.
     CannotWork,
@@ -91,7 +92,7 @@ impl Work {
             Does::Breaks => Script::acts(with(note("BREAKS-CI"))),
             Does::Floods => Script::acts(with(note("BREAKS-CI PRINTS-FOR-EVER"))),
             Does::Voids => Script::acts(with(note("VOIDS-CI"))),
-            Does::Mends => Script::acts(vec![note("fine")]),
+            Does::Fixes => Script::acts(vec![note("fine")]),
             Does::Untested => Script::acts(vec![commit("Make it so", code)]),
             Does::Unpassable => {
                 Script::acts(vec![commit("Expect much", ("tests/never", "expect src/lib never"))])

@@ -85,7 +85,7 @@ impl World {
         self.config.notify.push(DoorbellPolicy { done: false, ..webhook });
     }
 
-    /// Breaks all doorbells, or mends them.
+    /// Breaks all doorbells, or repairs them.
     pub fn break_doorbells(&mut self, on: bool) {
         self.doorbells.broken.clear();
         if on {

@@ -49,7 +49,7 @@ pub struct TrackerWorld {
     pub secret: BTreeSet<String>,
     /// Issues that somebody deleted, so that reading them is no senseless call.
     pub deleted: BTreeSet<IssueRef>,
-    /// Issues that cannot be read until a person mends something.
+    /// Issues that cannot be read until a person repairs something.
     pub unreadable: BTreeSet<IssueRef>,
     /// Issues with more comments than are read: listing them fails.
     pub talkative: BTreeSet<IssueRef>,

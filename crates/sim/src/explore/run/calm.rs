@@ -69,7 +69,7 @@ impl Story<'_> {
     }
 }
 
-/// Mends what fails, lifts the switches, and lets people merge; only a dead webhook stays dead.
+/// Repairs what fails, lifts the switches, and lets people merge; only a dead webhook stays dead.
 fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     let switches = &mut world.store.switches;
     (switches.halt, switches.pause) = (None, None);
