@@ -212,7 +212,7 @@ pub struct Repo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Landing {
-    /// It is pushed once it is proved. A commit that fails a stage after that is mended by further
+    /// It is pushed once it is proved. A commit that fails a stage after that is fixed by further
     /// commits.
     #[default]
     Direct,

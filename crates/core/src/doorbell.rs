@@ -161,7 +161,7 @@ pub struct HoldRing<'a> {
     pub cause: &'a HoldCause,
     /// An issue that waits because of it.
     pub issue: &'a IssueRef,
-    /// What is missing, and how to mend it.
+    /// What is missing, and how to fix it.
     pub why: &'a str,
     /// When that was found.
     pub since: At,
@@ -218,7 +218,7 @@ impl Doorbell {
             }
             HoldCause::Machine => ("this machine", "nothing is dispatched".to_owned()),
         };
-        // How to mend it is in the body, where a command can be copied whole.
+        // How to fix it is in the body, where a command can be copied whole.
         let reason = line(why.split(": ").next().unwrap_or(why), 120);
         let title = format!("[HELD] {issue} waits for {whom} — {reason}");
         let detail = format!(

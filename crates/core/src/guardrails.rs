@@ -112,7 +112,7 @@ impl GuardrailReport {
         self.breaches.is_empty()
     }
 
-    /// Whether there are breaches and the agent can mend all of them by rewriting commit messages.
+    /// Whether there are breaches and the agent can repair all of them by rewriting messages.
     pub fn is_of_words(&self) -> bool {
         !self.passed() && self.breaches.iter().all(Breach::is_of_words)
     }
@@ -126,7 +126,7 @@ impl GuardrailReport {
             return;
         }
         self.further += 1;
-        // A breach that is not named, and that rewriting messages cannot mend, must not be hidden
+        // A breach that is not named, and that rewriting messages cannot repair, must not be hidden
         // behind breaches that it can: it takes the place of one of those.
         let of_words = self.breaches.iter_mut().rev().find(|known| known.is_of_words());
         if let Some(known) = of_words.filter(|_| !breach.is_of_words()) {

@@ -2,8 +2,9 @@
 //!
 //! Clients time out and send the same body again while the agent still works. A request with the
 //! same token and the same body as a run whose caller has gone takes that run over; if the run has
-//! ended meanwhile and nobody collected its answer, the request gets that answer, for a minute. A run
-//! that nobody waits for goes on for as long as a retry may take ([`linger`]) and is then stopped.
+//! ended meanwhile and nobody collected its answer, the request gets that answer, for a minute. A
+//! run that nobody waits for goes on for as long as a retry may take ([`linger`]) and is then
+//! stopped.
 //!
 //! Callers that are there at the same time each have a run of their own, however alike their
 //! requests are, unless they share an `Idempotency-Key`. A *stream* is only taken over from a

@@ -131,14 +131,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sandbox_that_is_mended_is_noticed_and_few_trials_are_made_until_then() {
-        let mended = Arc::new(AtomicBool::new(false));
+    async fn a_sandbox_that_works_again_is_noticed_and_few_trials_are_made_until_then() {
+        let working = Arc::new(AtomicBool::new(false));
         let trials = Arc::new(AtomicU32::new(0));
         let sandbox = Sandbox::new(machine(false), {
-            let (mended, trials) = (mended.clone(), trials.clone());
+            let (working, trials) = (working.clone(), trials.clone());
             move || {
                 trials.fetch_add(1, Ordering::Relaxed);
-                machine(mended.load(Ordering::Relaxed))
+                machine(working.load(Ordering::Relaxed))
             }
         });
         let start = Instant::now();
@@ -152,15 +152,15 @@ mod tests {
         }
         // After 30 s, 1, 2, 4, 8 minutes, and then every ten.
         assert_eq!(trials.load(Ordering::Relaxed), 9);
-        mended.store(true, Ordering::Relaxed);
+        working.store(true, Ordering::Relaxed);
         assert!(look(3600 + 600).await);
         for second in (0..3600).step_by(10) {
             assert!(look(4200 + second).await);
         }
         assert_eq!(trials.load(Ordering::Relaxed), 10 + 5, "and a good one is tried now and then");
-        mended.store(false, Ordering::Relaxed);
+        working.store(false, Ordering::Relaxed);
         assert!(!look(4200 + 3600).await, "it may break, too");
-        mended.store(true, Ordering::Relaxed);
+        working.store(true, Ordering::Relaxed);
         assert!(look(4200 + 3630).await, "and is tried soon again");
     }
 }

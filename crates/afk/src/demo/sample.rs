@@ -154,10 +154,10 @@ pub fn script(scenario: Scenario, thinking_ms: u64) -> Script {
     let turns = match scenario {
         Scenario::Success | Scenario::Blocked | Scenario::Untrusted => vec![work()],
         Scenario::CiRed | Scenario::Tested => {
-            vec![work_with(&blanks_after(3), vec![]), mend(FIXED_HELLO)]
+            vec![work_with(&blanks_after(3), vec![]), fix(FIXED_HELLO)]
         }
         Scenario::Frozen => {
-            let fixes = [1, 0].map(|line| mend(&blanks_after(line)));
+            let fixes = [1, 0].map(|line| fix(&blanks_after(line)));
             std::iter::once(work_with(&blanks_after(3), vec![])).chain(fixes).collect()
         }
         Scenario::Restart => {
@@ -205,7 +205,7 @@ fn blanks_after(line: usize) -> String {
 }
 
 /// A corrective turn that writes `hello`. It fails unless its prompt contains what CI printed.
-fn mend(hello: &str) -> Vec<Step> {
+fn fix(hello: &str) -> Vec<Step> {
     vec![
         Step::ExpectPrompt { contains: "blanks at the end of a line".to_owned() },
         say("CI refuses blanks at the end of a line; I take them out."),

@@ -215,7 +215,7 @@ fn what_is_red_before_landing_never_reaches_the_default_branch() {
 }
 
 #[test]
-fn a_red_stage_is_mended_forward() {
+fn a_red_stage_is_fixed_forward() {
     let demo = Demo::of("ci-red");
     assert_eq!(demo.report["outcome"], "done");
     assert_eq!(demo.report["attempts"], 2);

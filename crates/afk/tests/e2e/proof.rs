@@ -1,4 +1,4 @@
-//! The proof through the whole loop: what it refuses, what a corrective turn mends,
+//! The proof through the whole loop: what it refuses, what a corrective turn fixes,
 //! what no corrective turn can, and the honest counterparts.
 
 use serde_json::{Value, json};
@@ -451,7 +451,7 @@ fn a_verify_that_is_not_there_is_ours_to_mend() {
 }
 
 #[test]
-fn a_landed_commit_that_ci_refuses_is_mended_forward() {
+fn a_landed_commit_that_ci_refuses_is_fixed_forward() {
     let world = World::with(&[("ci.sh", "#!/bin/sh\nsh test.sh && ! grep -q TODO lib.sh\n")]);
     let mut red = honest();
     red.extend([append("lib.sh", "# TODO\n"), commit("Remember", &["lib.sh"])]);

@@ -100,7 +100,7 @@ fn a_squash_says_nothing_that_does_something() {
     world.script(&[&work]);
     let ended = world.run(0);
     world.landed(&ended);
-    assert_eq!(ended.view["attempts"], 1, "no turn is spent on what we mend ourselves");
+    assert_eq!(ended.view["attempts"], 1, "no turn is spent on what we sanitise ourselves");
     let message = git(&world.origin(), &["log", "-1", "--format=%B", "main"]);
     assert!(
         message.starts_with("Triple numbers\n\n* Test triple\n\nRefs #1\n\nAFK-Run: "),

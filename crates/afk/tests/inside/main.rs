@@ -115,7 +115,7 @@ fn honest_or_refused(scene: &mut Scene) -> Value {
     page
 }
 
-/// A red landing is mended forward in a workspace that the first turn has filled with plants.
+/// A red landing is fixed forward in a workspace that the first turn has filled with plants.
 fn a_reset_over_plants(user: Option<u32>) {
     let stage = "if grep -q broken hello.sh; then echo it is broken; exit 1; fi".to_owned();
     let mut scene = Scene::new(&Plan { stage, user, ..Plan::default() });
@@ -140,7 +140,7 @@ fn a_reset_over_plants(user: Option<u32>) {
     let attempts = page["run"]["attempts"].as_array().unwrap();
     assert_eq!(attempts.len(), 2, "{page:#}");
     assert!(attempts[1]["reset"]["leftovers"].is_string(), "{:#}", attempts[1]);
-    assert_eq!(scene.world.landed().len(), 3, "the first, the red one and its mending");
+    assert_eq!(scene.world.landed().len(), 3, "the first, the red one and its fix");
     assert_eq!(scene.world.landed_file("hello.sh"), common::FIXED);
     scene.unharmed();
 }

@@ -93,7 +93,7 @@ pub fn look_again(
 ) -> bool {
     let repo = fleet.repos.get(&issue.repo);
     let case = Case { policy, fleet, dispatcher: Dispatcher::Loop, repo, remote };
-    let mends_here = |gate| match gate {
+    let may_pass_soon = |gate| match gate {
         Gate::KillSwitch | Gate::Freeze | Gate::Machine => true,
         Gate::Allowlist
         | Gate::RepoLock
@@ -104,7 +104,7 @@ pub fn look_again(
     };
     Gate::ALL.into_iter().any(|gate| match case.query(gate).verdict {
         GateVerdict::Unknown => true,
-        GateVerdict::Failed => mends_here(gate),
+        GateVerdict::Failed => may_pass_soon(gate),
         GateVerdict::Passed | GateVerdict::NotAsked => false,
     })
 }

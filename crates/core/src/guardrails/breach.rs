@@ -311,7 +311,7 @@ impl fmt::Display for Breach {
 }
 
 impl Breach {
-    /// Whether the agent can mend the breach by rewriting the message of one of its own commits.
+    /// Whether the agent can repair the breach by rewriting the message of one of its own commits.
     /// Never true of a secret or of anything that was smuggled in.
     pub fn is_of_words(&self) -> bool {
         match self {

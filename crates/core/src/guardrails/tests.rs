@@ -366,7 +366,7 @@ fn the_message_that_lands_is_read() {
         let of = "the message of the commit that would land";
         let expected: Vec<String> = expected.iter().map(|said| format!("{of} {said}")).collect();
         assert_eq!(shown, expected, "{text:?}");
-        assert!(!report.is_of_words(), "it is ours, and no agent can mend it");
+        assert!(!report.is_of_words(), "it is ours, and no agent can fix it");
         assert!(!report.to_string().contains(SECRET));
     };
     let own = format!("Add it\n\nRefs #7\n\nAFK-Run: {}\nAFK-Attempt: 1\n", run());

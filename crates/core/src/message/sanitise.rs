@@ -12,8 +12,8 @@ use crate::text::visible;
 /// Maximum number of rounds: removing a token may join its neighbours to another one.
 const ROUNDS: usize = 200;
 
-/// Returns `message` without what may not land. Equal inputs give equal texts, and sanitising twice
-/// changes nothing.
+/// Returns `message` without what may not land. Equal inputs give equal texts, and sanitising
+/// twice changes nothing.
 pub(super) fn sanitised(message: &str) -> String {
     let (Ok(words), Ok(secrets)) = (Words::get(), SecretShapes::get()) else {
         // Fails only if a built-in pattern does not compile, which a test rules out.

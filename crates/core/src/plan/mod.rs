@@ -134,7 +134,7 @@ fn confirmed(now: &Situation, next: Plan) -> Plan {
 }
 
 /// Whether `next` would be wrong if people had taken out what landed: the issue would be closed,
-/// the repo frozen for a commit that it does not have, or a turn paid to mend that.
+/// the repo frozen for a commit that it does not have, or a turn paid to fix that.
 fn takes_for_landed(now: &Situation, next: Plan) -> bool {
     let landed = now.landed != Landed::Nothing;
     let alone = now.obstacle == Obstacle::Nothing && now.alive == Alive::Nothing;

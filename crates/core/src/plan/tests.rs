@@ -420,7 +420,7 @@ fn row_1b_a_forged_commit_freezes() {
 }
 
 #[test]
-fn row_3a_what_only_a_person_can_mend_ends_the_run() {
+fn row_3a_what_only_a_person_can_fix_ends_the_run() {
     let impeded = |now: Situation| Situation { obstacle: Obstacle::NeedsAPerson, ..now };
     check(impeded(RUNNING), Plan::Interrupt);
     let alive = Alive::Something { grace_over: true };

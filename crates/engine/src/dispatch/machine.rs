@@ -191,8 +191,8 @@ impl Engine {
     }
 
     /// Rings once for each cause that holds dispatch while no run exists for it, and records causes
-    /// that have cleared. Looks at the agents and the machine that `candidates` need, and at what was
-    /// `told` before. Skips agents that a live run waits for: that run has rung.
+    /// that have cleared. Looks at the agents and the machine that `candidates` need, and at what
+    /// was `told` before. Skips agents that a live run waits for: that run has rung.
     pub(super) async fn announce_holds(
         &self,
         config: &Policy,

@@ -67,7 +67,7 @@ impl Pass<'_> {
     pub(super) async fn take_up(&mut self) -> PortResult<Acted> {
         let store = &*self.ports().store;
         let room = budget_room(store, &self.config, &self.run, self.now()).await?;
-        // What was merged is followed also on a day that has no money left for mending it.
+        // What was merged is followed also on a day that has no money left for fixing it.
         let budget = room.map_or(self.run.budget, |room| room.min(self.run.budget));
         let what = match self.try_commit(Transition::TookUp { budget }, Vec::new(), None).await? {
             None => {

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_git_says_becomes_the_kind_that_mends_it() {
+    fn what_git_says_becomes_the_kind_that_decides_what_is_done() {
         check("fatal: Authentication failed for 'https://h/'", |e| {
             matches!(e, GitError::AuthFailed { .. })
         });

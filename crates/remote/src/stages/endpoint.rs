@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_person_must_mend_is_an_error() {
+    async fn what_a_person_must_fix_is_an_error() {
         let home = Home::open().await;
         let stage = Stage::new(json!({ "kind": "http", "url": format!("{}/v", home.url) }));
         let elsewhere = Home::open().await;

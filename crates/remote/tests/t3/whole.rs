@@ -39,8 +39,8 @@ impl Told {
         Self { story, fake, notes }
     }
 
-    /// Checks that the change went red once and was mended, in two turns on one thread.
-    async fn mended(&self, what: &str) {
+    /// Checks that the change went red once and was fixed, in two turns on one thread.
+    async fn fixed(&self, what: &str) {
         let run = self.story.settle().await;
         self.story.ended(End::Done);
         assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward], "{what}");
@@ -67,7 +67,7 @@ async fn what_an_agent_lands_from_a_server_is_found_and_proved() {
 }
 
 #[tokio::test]
-async fn what_went_red_is_mended_on_the_same_thread() {
+async fn what_went_red_is_fixed_on_the_same_thread() {
     for flavour in ALL {
         let (story, fake) = told(flavour, vec![breaking_work(), fixing_work()]);
         let run = story.settle().await;
@@ -101,7 +101,7 @@ async fn lost_answers_change_nothing_of_what_lands() {
                 told.fake.fails(path, fault);
                 told.story.rounds(1).await;
             }
-            told.mended(&format!("{flavour:?}, from {:?} on", faults[from])).await;
+            told.fixed(&format!("{flavour:?}, from {:?} on", faults[from])).await;
         }
     }
 }
@@ -122,13 +122,13 @@ async fn a_death_at_any_command_changes_nothing_of_what_lands() {
             };
             if !died {
                 // There are no more commands than that.
-                told.mended("undisturbed").await;
+                told.fixed("undisturbed").await;
                 break;
             }
             deaths += 1;
             told.story.sim.with(World::declare_owners_dead);
             told = told.restarted("second");
-            told.mended(&format!("{flavour:?}, command {nth}, done: {done}")).await;
+            told.fixed(&format!("{flavour:?}, command {nth}, done: {done}")).await;
         }
         // A project, a thread and two messages, with every protocol.
         assert_eq!(deaths, 2 * 4, "{flavour:?}");

@@ -153,7 +153,7 @@ async fn an_issue_that_was_deleted_holds_its_repo_for_an_hour() {
     story.ended(End::Done);
 }
 
-/// Only a person can mend an unreadable issue, and nobody does: the repo is held for a day, and not
+/// Only a person can fix an unreadable issue, and nobody does: the repo is held for a day, and not
 /// for ever.
 #[tokio::test]
 async fn an_issue_that_cannot_be_read_holds_its_repo_for_a_day() {
@@ -163,7 +163,7 @@ async fn an_issue_that_cannot_be_read_holds_its_repo_for_a_day() {
     story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
     story.sim.advance(SignedDuration::from_hours(2));
     story.rounds(60).await;
-    assert!(story.run().settled_at.is_none(), "a person may mend it");
+    assert!(story.run().settled_at.is_none(), "a person may fix it");
     story.sim.advance(SignedDuration::from_hours(23));
     story.settle().await;
     story.ended(End::Done);
@@ -183,7 +183,7 @@ async fn comments_that_cannot_be_read_hold_a_repo_for_a_day() {
     });
     story.sim.advance(SignedDuration::from_hours(2));
     story.rounds(60).await;
-    assert!(story.run().settled_at.is_none(), "a person may mend it");
+    assert!(story.run().settled_at.is_none(), "a person may fix it");
     story.sim.advance(SignedDuration::from_hours(23));
     story.settle().await;
     story.ended(End::Done);

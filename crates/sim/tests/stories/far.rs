@@ -176,7 +176,7 @@ async fn a_red_landing_is_mended_by_the_agent_and_the_whole_is_proved() {
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
     landed_by_its_agent(&story, &run);
     let landed = run.landed().unwrap();
-    assert_eq!(Some(&landed.base), base(&run), "the fix is proved with what it mends");
+    assert_eq!(Some(&landed.base), base(&run), "the fix is proved with what it fixes");
     assert!(landed.proof.as_ref().unwrap().accepted());
     assert!(run.candidates().next().unwrap().1.proof.is_none(), "what was red was not");
 }

@@ -135,7 +135,7 @@ async fn the_next_issue_waits_until_the_freeze_is_lifted() {
     let mut story = frozen().await;
     story.sim.with(|world| {
         world.file("o/r#8", "Say two.", &["ready-for-agent"], "ann");
-        // Somebody mends what is broken; the freeze stays.
+        // Somebody repairs what is broken; the freeze stays.
         world.somebody_lands(&repo("o/r"), &[("src/note", "fine"), ("src/lib", "one")]);
         world.somebody_lands(&repo("o/r"), &[("tests/two", "")]);
         world.agents.scripts.insert(repo("o/r"), vec![good_work()].into());

@@ -78,7 +78,7 @@ async fn a_trackers_error_is_shown_and_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn what_only_a_person_can_mend_ends_the_run_with_its_reason() {
+async fn what_only_a_person_can_fix_ends_the_run_with_its_reason() {
     for refusing in ["git.prepare", "executor.start", "git.merge", "git.push"] {
         let story = Story::new().with_issue(vec![good_work()]);
         story.sim.with(|world| world.refusing.insert(refusing));

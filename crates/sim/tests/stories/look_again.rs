@@ -23,25 +23,28 @@ fn since(world: &World, then: At) -> SignedDuration {
     world.now.duration_since(then)
 }
 
-/// Drives until a run is admitted, which must happen soon after `mend` has returned that it mended.
-async fn dispatched_soon(story: &Story, mut mend: impl FnMut(&mut World, SignedDuration) -> bool) {
+/// Drives until a run is admitted, which must happen soon after `repair` has returned that it repaired.
+async fn dispatched_soon(
+    story: &Story,
+    mut repair: impl FnMut(&mut World, SignedDuration) -> bool,
+) {
     let began = story.sim.with(|world| world.now);
-    let mut mended_at = None;
+    let mut repaired_at = None;
     drive(story, Until::Shutdown, |world| {
-        let mended = match mended_at {
-            Some(mended) => mended,
-            None if mend(world, since(world, began)) => *mended_at.insert(world.now),
+        let repaired = match repaired_at {
+            Some(repaired) => repaired,
+            None if repair(world, since(world, began)) => *repaired_at.insert(world.now),
             None => return false,
         };
         if !world.store.all().is_empty() {
             return true;
         }
-        let waited = since(world, mended);
-        assert!(waited <= SOON, "not dispatched {waited} after it was mended: {:?}", world.calls);
+        let waited = since(world, repaired);
+        assert!(waited <= SOON, "not dispatched {waited} after it was repaired: {:?}", world.calls);
         false
     })
     .await;
-    assert!(mended_at.is_some());
+    assert!(repaired_at.is_some());
 }
 
 #[tokio::test]
@@ -87,12 +90,12 @@ async fn what_is_out_of_order_is_noticed_when_it_works_again() {
             println!("{name}, refusing: {refuses}");
             // At most three tries have failed by then.
             dispatched_soon(&story, |world, after| {
-                let mended = after >= SignedDuration::from_secs(25);
-                if mended {
+                let repaired = after >= SignedDuration::from_secs(25);
+                if repaired {
                     world.broken.clear();
                     world.refusing.clear();
                 }
-                mended
+                repaired
             })
             .await;
         }

@@ -98,7 +98,7 @@ async fn what_is_decided_stays_and_one_failure_alone_decides_nothing() {
 }
 
 #[tokio::test]
-async fn a_failure_that_is_heard_twice_is_mended_forward() {
+async fn a_failure_that_is_reported_twice_is_fixed_forward() {
     let story = story(vec![breaking_work(), fixing_work()], &[]);
     let run = story.settle().await;
     story.ended(End::Done);

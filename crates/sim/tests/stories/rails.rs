@@ -119,7 +119,7 @@ async fn the_second_such_message_is_handed_over() {
 }
 
 #[tokio::test]
-async fn what_no_words_mend_is_handed_over_wherever_it_stands() {
+async fn what_no_words_repair_is_handed_over_wherever_it_stands() {
     let token = ["gh", "p_q7Zk2Wm9Xc4Vb8Nn3Ls6Pd1Rf5Tg0HjAbC12\n"].concat().leak();
     let both = |message, file: (&'static str, &'static str)| {
         let mut work = good_work();

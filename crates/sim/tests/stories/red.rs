@@ -12,7 +12,7 @@ use afk_sim::world::{Act, Script, TurnState, World, person};
 use jiff::SignedDuration;
 
 #[tokio::test]
-async fn a_red_stage_is_mended_forward() {
+async fn a_red_stage_is_fixed_forward() {
     let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
@@ -58,7 +58,7 @@ async fn a_fix_that_is_red_too_is_still_ours() {
 async fn a_refused_fix_is_still_judged_as_a_fix() {
     // Refused because it fails verify.
     let wrong = Script::acts(vec![Act::Commit {
-        message: "Mend the wrong thing",
+        message: "Fix the wrong thing",
         files: vec![("src/note", Some("fine")), ("src/lib", Some("lost"))],
     }]);
     let right = Script::acts(vec![Act::Commit {
@@ -108,7 +108,7 @@ async fn a_red_base_is_not_ours() {
     });
     story.rounds(5).await;
     assert_eq!(causes(&story.run()), [TurnCause::Opening], "nothing is paid for it");
-    // Somebody mends the branch: that descendant counts for our commit, whatever comes later.
+    // Somebody fixes the branch: that descendant counts for our commit, whatever comes later.
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
         world.somebody_lands(&repo("o/r"), &[("src/later", "BREAKS-CI")]);
@@ -344,7 +344,7 @@ async fn hang_on(story: &Story, minutes: u32) {
 }
 
 #[tokio::test]
-async fn a_slow_stage_that_is_red_by_us_is_mended_forward() {
+async fn a_slow_stage_that_is_red_by_us_is_fixed_forward() {
     let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let slow = |hangs: bool| {
         story.sim.with(|world| {
@@ -399,7 +399,7 @@ async fn a_stage_that_fails_by_chance_costs_nothing_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_stage_that_hangs_by_our_change_is_mended_forward() {
+async fn a_stage_that_hangs_by_our_change_is_fixed_forward() {
     let story = Story::new().with_issue(vec![good_work(), fixing_work()]);
     let story = story.configure(|config| {
         for table in config.repos.values_mut() {

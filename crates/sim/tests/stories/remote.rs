@@ -352,7 +352,7 @@ async fn what_the_new_default_branch_never_had_is_handed_over_as_that() {
         assert!(why.contains("is trunk now, and was main"), "{n}: {why}");
         assert!(why.contains("trunk does not have it"), "{n}: {why}");
         assert!(!why.contains("took it out"), "{n}: {why}");
-        assert_eq!(causes(&run), [TurnCause::Opening], "{n}: nobody is paid to mend it");
+        assert_eq!(causes(&run), [TurnCause::Opening], "{n}: nobody is paid to fix it");
     }
 }
 

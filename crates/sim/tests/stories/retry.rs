@@ -254,7 +254,7 @@ async fn without_the_label_it_is_judged_again_and_refused_as_usual() {
 }
 
 #[tokio::test]
-async fn a_head_that_conflicts_since_gets_a_turn_that_mends_it() {
+async fn a_head_that_conflicts_since_gets_a_turn_that_resolves_it() {
     let mend = Script::acts(vec![
         Act::Follow,
         Act::Commit { message: "Explain two", files: vec![("README.md", Some("both"))] },

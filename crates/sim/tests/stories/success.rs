@@ -147,7 +147,7 @@ async fn a_fix_of_what_prints_for_ever_is_proven_by_the_flood() {
     });
     let run = story.settle().await;
     story.ended(End::Done);
-    assert_eq!(run.attempts.len(), 1, "no run is handed over for what it mends");
+    assert_eq!(run.attempts.len(), 1, "no run is handed over for what it fixes");
 }
 
 /// Good work whose agent stops in the middle of a rebase, and what it does when it is asked.

@@ -46,7 +46,7 @@ async fn a_red_candidate_never_lands_and_its_mended_one_is_asked_once() {
     story.sim.with(|world| {
         assert_never_red(world);
         assert_eq!(world.git.past_heads, std::slice::from_ref(&landed.commit));
-        assert_eq!(stages_started(world), 4, "two of the red one, its base, the mended one");
+        assert_eq!(stages_started(world), 4, "two of the red one, its base, the fixed one");
         let prompt = &world.agents.turns.values().last().unwrap().request.prompt;
         assert!(prompt.contains("stage ci fails on"), "{prompt}");
         let stages = &world.archive.last().unwrap().stages;

@@ -167,7 +167,7 @@ fn so_many_commits_are_judged_and_no_more() {
 }
 
 #[test]
-fn a_breach_that_no_words_mend_is_never_beyond_the_cut() {
+fn a_breach_that_no_words_repair_is_never_beyond_the_cut() {
     let mut commits: Vec<Own> = (0..60).map(|n| own(&format!("Closes #{n}"))).collect();
     commits.push(Own { root: true, ..own("b") });
     let (rails, proof) = (super::rails(GuardrailPolicy::default()), super::proof(false));

@@ -97,7 +97,7 @@ async fn a_lost_answer_to_a_comment_leaves_one_comment() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_an_error_that_a_person_mends_and_a_rotated_one_counts_at_once() {
+async fn a_wrong_token_is_an_error_that_a_person_fixes_and_a_rotated_one_counts_at_once() {
     let home = OnForgejo::new(Kind::Forgejo);
     home.released("o/r#1");
     home.fake.rotate("another");

@@ -173,7 +173,7 @@ pub(super) const PURGED: Plot = Plot {
 };
 
 pub(super) const FAR: Plot = Plot {
-    name: "an agent far away lands by itself, and mends what was red",
+    name: "an agent far away lands by itself, and fixes what was red",
     scripts: || vec![breaking_work(), fixing_work()],
     world: far,
     landings: 4,
