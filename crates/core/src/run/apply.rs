@@ -2,8 +2,8 @@
 
 use super::{
     AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, EndedTurn, Interrupt,
-    PostedComment, PullSeen, PullState, RecordedAnswer, Run, Stage, Start, Transition, TryBranch,
-    Turn, TurnCost,
+    PostedComment, PullSeen, PullState, RecordedAnswer, Run, StageRecord, Start, Transition,
+    TryBranch, Turn, TurnCost,
 };
 use crate::elapsed::{Pause, Standstill};
 use crate::ids::{At, Oid};
@@ -278,7 +278,7 @@ impl Run {
         }
     }
 
-    fn answer(&mut self, stage: Stage) {
+    fn answer(&mut self, stage: StageRecord) {
         if let Some(landed) = self.landed_mut() {
             let known = landed.stage(&stage.name).map(|known| known.answer);
             if stage.answer == StageAnswer::Failure && known != Some(StageAnswer::Failure) {

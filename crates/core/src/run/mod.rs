@@ -40,7 +40,7 @@ pub use race::Race;
 pub use record::{IssueSeen, Names, Observation, TurnSeen, record};
 pub use resumed::{Leaves, ResumedHead};
 pub use situate::Limits;
-pub use stage::Stage;
+pub use stage::StageRecord;
 pub use transition::Transition;
 pub use turn::{AgentNeed, EndedTurn, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
 pub use unavailable::AgentOutage;
@@ -359,10 +359,10 @@ pub struct Candidate {
     /// only recorded then.
     pub landed_at: Option<At>,
     /// The answers of its stages, in order.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageRecord>,
     /// Whose fault its red verdict is, once decided.
     pub red: Option<RedCause>,
-    /// Which run of the failed stage decided that, as numbered by [`Stage::again`].
+    /// Which run of the failed stage decided that, as numbered by [`StageRecord::again`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributed: Option<u32>,
     /// Heads of the default branch that fail as it failed before landing, oldest first: if there is

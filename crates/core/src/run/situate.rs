@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Candidate, Observation, PullState, Run, Stage, Turn, TurnEnd, TurnSeen, UnfinishedWork,
+    Attempt, Candidate, Observation, PullState, Run, StageRecord, Turn, TurnEnd, TurnSeen,
+    UnfinishedWork,
 };
 use crate::ask::PendingQuestion;
 use crate::elapsed::{deadline, elapsed};
@@ -362,7 +363,7 @@ fn tried(
             }
         }
         Verdict::Pending => {
-            let never_ran = candidate.stages.iter().any(Stage::never_ran);
+            let never_ran = candidate.stages.iter().any(StageRecord::never_ran);
             let bound = if candidate.is_at_work() { limits.stage } else { limits.candidate };
             let silent = !seen.staging && since(candidate.asked_since()) >= bound;
             plan::CandidateState::Pushed { overdue: never_ran || silent }

@@ -15,7 +15,7 @@ const AGAIN: u32 = 2;
 
 /// The newest answer of one stage about a commit: a landed one, or a candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageRecord {
     /// The stage's name.
     pub name: String,
     /// What it answered.
@@ -43,7 +43,7 @@ pub struct Stage {
     pub deploys: bool,
 }
 
-impl Stage {
+impl StageRecord {
     /// Returns the first answer of the stage `name`, without link and output.
     pub fn new(name: &str, answer: StageAnswer, at: At) -> Self {
         Self {
@@ -118,7 +118,7 @@ impl Stage {
 
 impl Candidate {
     /// The newest answer of the stage `name`.
-    pub fn stage(&self, name: &str) -> Option<&Stage> {
+    pub fn stage(&self, name: &str) -> Option<&StageRecord> {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
@@ -178,7 +178,7 @@ impl Candidate {
     }
 
     /// Records a stage's newest answer.
-    pub(super) fn record_answer(&mut self, stage: Stage) {
+    pub(super) fn record_answer(&mut self, stage: StageRecord) {
         match self.stages.iter_mut().find(|known| known.name == stage.name) {
             Some(known) => *known = stage,
             None => self.stages.push(stage),
@@ -192,12 +192,15 @@ mod tests {
 
     use super::*;
 
-    fn said(answer: StageAnswer, second: i64, again: u32) -> Stage {
-        Stage { again, ..Stage::new("ci", answer, At::from_second(second).unwrap()) }
+    fn said(answer: StageAnswer, second: i64, again: u32) -> StageRecord {
+        StageRecord { again, ..StageRecord::new("ci", answer, At::from_second(second).unwrap()) }
     }
 
     /// `known` with each of these answers recorded, as far as they are news.
-    fn answered(known: Option<Stage>, all: &[(StageAnswer, i64, u32)]) -> Option<Stage> {
+    fn answered(
+        known: Option<StageRecord>,
+        all: &[(StageAnswer, i64, u32)],
+    ) -> Option<StageRecord> {
         all.iter().fold(known, |known, (answer, second, again)| {
             said(*answer, *second, *again).after(known.as_ref()).or(known)
         })
@@ -227,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_said_twice_is_no_news() {
-        let check = |known: Stage, answer, again, news: bool| {
+        let check = |known: StageRecord, answer, again, news: bool| {
             assert_eq!(said(answer, 9, again).after(Some(&known)).is_some(), news, "{known:?}");
         };
         check(said(Pending, 1, 0), Pending, 0, false);
@@ -235,7 +238,7 @@ mod tests {
         check(said(Void, 1, 0), Void, 0, false);
         check(said(Void, 1, 0), Void, 1, true);
         let link = Some("https://ci.example/2".to_owned());
-        check(Stage { link, ..said(Pending, 1, 0) }, Pending, 0, true);
+        check(StageRecord { link, ..said(Pending, 1, 0) }, Pending, 0, true);
     }
 
     #[test]

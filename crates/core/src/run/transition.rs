@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttemptRefusal, Cancel, Candidate, LabelsSeen, PullSeen, PushFailure, Reset, ResumedHead, Run,
-    Stage, Start, TurnCost, TurnEnd, TurnFacts, WorkspaceInspection,
+    StageRecord, Start, TurnCost, TurnEnd, TurnFacts, WorkspaceInspection,
 };
 use crate::ask::{self, Answer};
 use crate::elapsed::Standstill;
@@ -100,7 +100,7 @@ pub enum Transition {
     /// A stage answered about the newest candidate, differently than before.
     CandidateAnswered {
         /// Its answer.
-        stage: Stage,
+        stage: StageRecord,
     },
     /// The default branch fails as the newest candidate failed.
     BaseRed {
@@ -165,7 +165,7 @@ pub enum Transition {
     /// A stage answered about the landed commit, differently than before.
     StageAnswered {
         /// Its answer.
-        stage: Stage,
+        stage: StageRecord,
     },
     /// A red verdict was attributed.
     Attributed {

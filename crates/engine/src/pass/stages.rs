@@ -12,7 +12,7 @@ use afk_core::config;
 use afk_core::ids::{At, JobKey, JobOf, Oid};
 use afk_core::message;
 use afk_core::plan::RedCause;
-use afk_core::run::{Candidate, Stage, Transition};
+use afk_core::run::{Candidate, StageRecord, Transition};
 use afk_core::verdict::{Attribution, Descendant, StageAnswer, StageTrouble, attribute};
 
 use super::{Acted, Pass, Wait, Watch};
@@ -78,7 +78,7 @@ impl Pass<'_> {
     /// Runs or polls the stage for what landed, if it is due, and records what is new.
     async fn check_own(&mut self, landed: &Candidate, stage: &config::Stage) -> PortResult<Acted> {
         let known = landed.stage(&stage.name);
-        let next = known.map_or(Some((0, None)), Stage::next_asking);
+        let next = known.map_or(Some((0, None)), StageRecord::next_asking);
         let Some((again, from)) = next else { return Ok(Acted::Again) };
         if let Some(from) = from.filter(|from| self.now() < *from) {
             return Ok(Acted::wait(Watch::Nothing, Some(from)));
@@ -144,9 +144,9 @@ impl Pass<'_> {
             };
             let link = Some(format!("its descendant {}", commit.id));
             let confirmed = answer == StageAnswer::Failure;
-            let spoken = Stage::new(&stage.name, answer, self.now());
+            let spoken = StageRecord::new(&stage.name, answer, self.now());
             let (again, deploys) = (known.again, known.deploys);
-            let stage = Stage { link, tail, confirmed, again, deploys, ..spoken };
+            let stage = StageRecord { link, tail, confirmed, again, deploys, ..spoken };
             self.commit(Transition::StageAnswered { stage }).await?;
             return Ok(Acted::Again);
         }
@@ -165,7 +165,7 @@ impl Pass<'_> {
         &self,
         landed: &Candidate,
         stage: &config::Stage,
-        own: &Stage,
+        own: &StageRecord,
     ) -> PortResult<StageStatus> {
         self.check_base(&landed.base, &landed.commit, stage, (own.again, own.at)).await
     }
@@ -188,7 +188,8 @@ impl Pass<'_> {
         for landed in candidates.filter(|candidate| candidate.landed_at.is_some()) {
             judged.push(landed.commit.clone());
             judged.extend(self.base_commits(&landed.base, &landed.commit).await?);
-            let void = |stage: &Stage| stage.answer == StageAnswer::Void || stage.link.is_some();
+            let void =
+                |stage: &StageRecord| stage.answer == StageAnswer::Void || stage.link.is_some();
             if landed.red == Some(RedCause::NotOurs) || landed.stages.iter().any(void) {
                 judged.extend(self.after(landed).await?.into_iter().map(|commit| commit.id));
             }
@@ -281,10 +282,15 @@ fn cause_of(found: Attribution) -> RedCause {
 }
 
 /// A stage's answer, as it is recorded.
-pub(super) fn recorded(stage: &config::Stage, report: StageReport, again: u32, at: At) -> Stage {
+pub(super) fn recorded(
+    stage: &config::Stage,
+    report: StageReport,
+    again: u32,
+    at: At,
+) -> StageRecord {
     let StageReport { answer, link, tail, next_look: _ } = report;
     let deploys = stage.deploys();
-    Stage { link, tail, again, deploys, ..Stage::new(&stage.name, answer, at) }
+    StageRecord { link, tail, again, deploys, ..StageRecord::new(&stage.name, answer, at) }
 }
 
 /// The answer of a stage that ran as a job. Exit code 0 is a success. A command that could not run

@@ -9,7 +9,7 @@ use afk_core::config;
 use afk_core::elapsed::deadline;
 use afk_core::impediment::Impediment;
 use afk_core::plan::Refusal;
-use afk_core::run::{AttemptRefusal, Candidate, Stage, Transition};
+use afk_core::run::{AttemptRefusal, Candidate, StageRecord, Transition};
 use afk_core::verdict::StageAnswer;
 
 use super::stages::{StageStatus, recorded};
@@ -83,7 +83,7 @@ impl Pass<'_> {
         &mut self,
         candidate: &Candidate,
         stage: &config::Stage,
-        failed: &Stage,
+        failed: &StageRecord,
     ) -> PortResult<Acted> {
         let (base, commit) = (&candidate.base, &candidate.commit);
         match self.check_base(base, commit, stage, (failed.again, failed.at)).await? {
@@ -183,7 +183,7 @@ impl Pass<'_> {
     }
 }
 
-fn refused(stage: &Stage, candidate: &Candidate) -> AttemptRefusal {
+fn refused(stage: &StageRecord, candidate: &Candidate) -> AttemptRefusal {
     let detail = format!("stage {} fails on {}", stage.name, candidate.commit.short());
     let output = stage.tail.clone().unwrap_or_default();
     AttemptRefusal { why: Refusal::Stage, detail, output, conflict: None }

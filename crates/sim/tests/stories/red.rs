@@ -413,7 +413,7 @@ async fn a_stage_that_hangs_by_our_change_is_fixed_forward() {
     let red = |world: &mut World| {
         let runs = world.store.all();
         let landed = runs.first().and_then(|run| run.landed());
-        landed.and_then(|landed| landed.stage("ci")).is_some_and(afk_core::run::Stage::is_red)
+        landed.and_then(|landed| landed.stage("ci")).is_some_and(afk_core::run::StageRecord::is_red)
     };
     story.until("it failed twice", red).await;
     story.sim.with(|world| world.jobs.hanging.clear());

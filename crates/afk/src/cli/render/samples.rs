@@ -9,7 +9,7 @@ use afk_core::ids::{Actor, At, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{
-    AttemptRefusal, Candidate, LabelsSeen, Pinned, Run, Stage, Start, Transition, TurnEnd,
+    AttemptRefusal, Candidate, LabelsSeen, Pinned, Run, StageRecord, Start, Transition, TurnEnd,
     TurnFacts, TurnSeen, WorkspaceInspection,
 };
 use afk_core::spend::Usage;
@@ -103,7 +103,10 @@ fn begun(cause: TurnCause, attempt: bool) -> Transition {
 /// The transitions of the sample run, with the second at which each happens.
 pub(crate) fn story() -> Vec<(i64, Transition)> {
     let stage = |answer, link: Option<&str>| Transition::StageAnswered {
-        stage: Stage { link: link.map(str::to_owned), ..Stage::new("ci", answer, at(300)) },
+        stage: StageRecord {
+            link: link.map(str::to_owned),
+            ..StageRecord::new("ci", answer, at(300))
+        },
     };
     vec![
         (

@@ -154,7 +154,7 @@ fn a_deployment_has_a_line_where_a_stage_deploys_and_a_tick_where_one_was_asked(
         with(steps, vec![(300, end)])
     };
     let said = |name: &str, deploys| {
-        let stage = Stage { deploys, ..said(name, StageAnswer::Success, 200, 0) };
+        let stage = StageRecord { deploys, ..said(name, StageAnswer::Success, 200, 0) };
         with(to_landing(), vec![(200, Transition::StageAnswered { stage })])
     };
     // Whether a stage deploys does not depend on its name.

@@ -242,8 +242,8 @@ fn candidate_stage() -> Transition {
     Transition::CandidateAnswered { stage: said("ci", StageAnswer::Failure, 5, 0) }
 }
 
-fn said(name: &str, answer: StageAnswer, second: i64, again: u32) -> Stage {
-    Stage { again, ..Stage::new(name, answer, at(second)) }
+fn said(name: &str, answer: StageAnswer, second: i64, again: u32) -> StageRecord {
+    StageRecord { again, ..StageRecord::new(name, answer, at(second)) }
 }
 
 /// From the admission to a landing at second 100.
@@ -341,8 +341,11 @@ fn phases_are_reached_by_evidence_alone() {
 #[test]
 fn the_checklist_of_a_run_in_every_phase() {
     let answers = stages().into_iter().map(|one| {
-        let answered = Stage::new(&one.name, StageAnswer::Success, at(120));
-        (120, Transition::StageAnswered { stage: Stage { deploys: one.deploys(), ..answered } })
+        let answered = StageRecord::new(&one.name, StageAnswer::Success, at(120));
+        (
+            120,
+            Transition::StageAnswered { stage: StageRecord { deploys: one.deploys(), ..answered } },
+        )
     });
     let end = Transition::Concluded { end: End::Done, why: String::new(), charged: None };
     let all = [to_landing(), answers.collect(), vec![(130, end)]].concat();

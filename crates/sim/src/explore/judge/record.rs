@@ -6,7 +6,7 @@ use afk_core::ids::{At, IssueRef, RepoName};
 use afk_core::plan::{End, RedCause, Refusal, TurnCause};
 use afk_core::replay::Context;
 use afk_core::request::Request;
-use afk_core::run::{EndedTurn, Run, Stage, Transition};
+use afk_core::run::{EndedTurn, Run, StageRecord, Transition};
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
@@ -281,12 +281,12 @@ impl Judge {
                 self.wrong.push(format!("an outcome while {alive:?} is alive"));
             }
         }
-        let failed = |stage: &&Stage| stage.answer == StageAnswer::Failure;
+        let failed = |stage: &&StageRecord| stage.answer == StageAnswer::Failure;
         // A red verdict may lack its cause for as long as a stage may take.
         let deadline = SignedDuration::from_secs(world.config.stage_timeout_seconds.cast_signed());
         let red = run.landed().and_then(|one| {
             let asked = one.red == Some(RedCause::Ours);
-            let young = |stage: &&Stage| asked || at.duration_since(stage.at) < deadline;
+            let young = |stage: &&StageRecord| asked || at.duration_since(stage.at) < deadline;
             one.stages.iter().find(failed).filter(young)
         });
         let first = run.attempts.iter().flat_map(|a| &a.candidates).flat_map(|c| &c.stages);
