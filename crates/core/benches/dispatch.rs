@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use afk_core::blockers::blockers;
 use afk_core::gates::{
-    DispatchPolicy, Fact, Fleet, Needed, Next, RemoteFacts, RepoFacts, Switch, next,
+    DispatchPolicy, Fact, Fleet, Needed, Next, RemoteFacts, RepoFacts, SwitchReading, next,
 };
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::{BlockerState, Issue, Permission};
@@ -54,7 +54,7 @@ fn issues(mixed: bool) -> Vec<Issue> {
 fn fleet() -> Fleet {
     let facts = RepoFacts {
         enrolled: true,
-        freeze: Switch::Off,
+        freeze: SwitchReading::Off,
         freeze_why: None,
         machine: Some(Needed::There),
         live: None,
@@ -62,8 +62,8 @@ fn fleet() -> Fleet {
         spend_left: None,
     };
     Fleet {
-        kill_switch: Switch::Off,
-        halt: Switch::Off,
+        kill_switch: SwitchReading::Off,
+        halt: SwitchReading::Off,
         pause: None,
         busy_repos: 0,
         spend_left: None,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{
     BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
-    Switch,
+    SwitchReading,
 };
 use crate::ids::{IssueRef, RunId};
 use crate::issue::BlockerState;
@@ -191,18 +191,18 @@ impl<'a> Case<'a> {
 
     fn kill_switch(&self) -> Finding<'a> {
         match self.fleet.halt {
-            Switch::On => return failed(Why::Halted),
-            Switch::Unreadable => return unknown(Why::HaltUnreadable),
-            Switch::Off => {}
+            SwitchReading::On => return failed(Why::Halted),
+            SwitchReading::Unreadable => return unknown(Why::HaltUnreadable),
+            SwitchReading::Off => {}
         }
         if let Some(pause) = &self.fleet.pause {
             return failed(Why::Paused(pause));
         }
         match (self.dispatcher, self.fleet.kill_switch) {
             (Dispatcher::Person, _) => passed(Why::PersonPasses),
-            (Dispatcher::Loop, Switch::Off) => passed(Why::SwitchOff),
-            (Dispatcher::Loop, Switch::On) => failed(Why::KillSwitchOn),
-            (Dispatcher::Loop, Switch::Unreadable) => unknown(Why::KillSwitchUnreadable),
+            (Dispatcher::Loop, SwitchReading::Off) => passed(Why::SwitchOff),
+            (Dispatcher::Loop, SwitchReading::On) => failed(Why::KillSwitchOn),
+            (Dispatcher::Loop, SwitchReading::Unreadable) => unknown(Why::KillSwitchUnreadable),
         }
     }
 
@@ -217,9 +217,9 @@ impl<'a> Case<'a> {
     fn freeze(&self) -> Finding<'a> {
         let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
         match repo.freeze {
-            Switch::Off => passed(Why::NotFrozen),
-            Switch::On => failed(Why::Frozen(repo.freeze_why.as_deref())),
-            Switch::Unreadable => unknown(Why::FreezeUnreadable),
+            SwitchReading::Off => passed(Why::NotFrozen),
+            SwitchReading::On => failed(Why::Frozen(repo.freeze_why.as_deref())),
+            SwitchReading::Unreadable => unknown(Why::FreezeUnreadable),
         }
     }
 

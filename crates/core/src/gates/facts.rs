@@ -11,10 +11,10 @@ use crate::issue::BlockerState;
 use crate::trust::Trust;
 use crate::verdict::Verdict;
 
-/// A safety switch. One that cannot be read counts as on.
+/// How a safety switch was read. One that cannot be read counts as on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Switch {
+pub enum SwitchReading {
     /// It is on, and stops what it guards.
     On,
     /// It is off.
@@ -23,7 +23,7 @@ pub enum Switch {
     Unreadable,
 }
 
-impl Switch {
+impl SwitchReading {
     /// Whether it stops what it guards.
     pub fn stops(self) -> bool {
         match self {
@@ -99,9 +99,9 @@ pub struct Pause {
 pub struct Fleet {
     /// The kill switch. Also unreadable if a changed configuration does not parse: dispatch pauses
     /// until it is fixed.
-    pub kill_switch: Switch,
+    pub kill_switch: SwitchReading,
     /// The halt.
-    pub halt: Switch,
+    pub halt: SwitchReading,
     /// The pause of dispatch; none if dispatch is not paused, or if the switches cannot be read.
     pub pause: Option<Pause>,
     /// Number of repos of which a live run has the lock or waits for it: as many runs can be at
@@ -119,7 +119,7 @@ pub struct RepoFacts {
     /// Whether it is on the allowlist.
     pub enrolled: bool,
     /// Whether it is frozen.
-    pub freeze: Switch,
+    pub freeze: SwitchReading,
     /// Why it was frozen, for people.
     pub freeze_why: Option<String>,
     /// Whether its agent and the machine have what a run needs; none if that was not checked.

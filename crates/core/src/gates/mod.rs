@@ -14,7 +14,7 @@ pub use check::{Gate, GateVerdict};
 pub use explain::{Explanation, GateResult, explain, look_again};
 pub use facts::{
     BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
-    Switch,
+    SwitchReading,
 };
 pub use next::{Next, Rank, next};
 

@@ -27,7 +27,7 @@ fn issue(name: &str, labels: &[&str]) -> Issue {
 fn repo() -> RepoFacts {
     RepoFacts {
         enrolled: true,
-        freeze: Switch::Off,
+        freeze: SwitchReading::Off,
         freeze_why: None,
         machine: Some(Needed::There),
         live: None,
@@ -38,8 +38,8 @@ fn repo() -> RepoFacts {
 
 fn fleet(repos: &[&str]) -> Fleet {
     Fleet {
-        kill_switch: Switch::Off,
-        halt: Switch::Off,
+        kill_switch: SwitchReading::Off,
+        halt: SwitchReading::Off,
         pause: None,
         busy_repos: 0,
         spend_left: None,
@@ -74,7 +74,8 @@ fn name(text: &str) -> IssueRef {
 
 #[test]
 fn what_is_on_or_unknown_stops() {
-    let stops = [Switch::On, Switch::Unreadable, Switch::Off].map(Switch::stops);
+    let stops = [SwitchReading::On, SwitchReading::Unreadable, SwitchReading::Off]
+        .map(SwitchReading::stops);
     assert_eq!(stops, [true, true, false]);
 }
 
@@ -111,12 +112,12 @@ fn check(
 fn every_gate_refuses_what_it_is_there_for() {
     use GateVerdict::{Failed, Passed, Unknown};
     check(Gate::KillSwitch, Passed, "off", |_, _, _, _| {});
-    check(Gate::KillSwitch, Failed, "afk arm", |_, f, _, _| f.kill_switch = Switch::On);
+    check(Gate::KillSwitch, Failed, "afk arm", |_, f, _, _| f.kill_switch = SwitchReading::On);
     check(Gate::KillSwitch, Unknown, "counts as on", |_, f, _, _| {
-        f.kill_switch = Switch::Unreadable;
+        f.kill_switch = SwitchReading::Unreadable;
     });
-    check(Gate::KillSwitch, Failed, "afk resume", |_, f, _, _| f.halt = Switch::On);
-    check(Gate::KillSwitch, Unknown, "halt", |_, f, _, _| f.halt = Switch::Unreadable);
+    check(Gate::KillSwitch, Failed, "afk resume", |_, f, _, _| f.halt = SwitchReading::On);
+    check(Gate::KillSwitch, Unknown, "halt", |_, f, _, _| f.halt = SwitchReading::Unreadable);
     let pause = |why: &str| Some(Pause { by: "ann".into(), why: why.into() });
     check(Gate::KillSwitch, Failed, "paused by ann: release day; `afk resume`", |_, f, _, _| {
         f.pause = pause("release day");
@@ -126,12 +127,14 @@ fn every_gate_refuses_what_it_is_there_for() {
     });
     check(Gate::Allowlist, Failed, "afk enroll", |_, _, r, _| r.enrolled = false);
     check(Gate::Freeze, Failed, "frozen (red); `afk unfreeze`", |_, _, r, _| {
-        (r.freeze, r.freeze_why) = (Switch::On, Some("red".into()));
+        (r.freeze, r.freeze_why) = (SwitchReading::On, Some("red".into()));
     });
     check(Gate::Freeze, Failed, "the repository is frozen; `afk unfreeze`", |_, _, r, _| {
-        (r.freeze, r.freeze_why) = (Switch::On, Some(String::new()));
+        (r.freeze, r.freeze_why) = (SwitchReading::On, Some(String::new()));
     });
-    check(Gate::Freeze, Unknown, "counts as frozen", |_, _, r, _| r.freeze = Switch::Unreadable);
+    check(Gate::Freeze, Unknown, "counts as frozen", |_, _, r, _| {
+        r.freeze = SwitchReading::Unreadable;
+    });
     let missing = || Needed::Missing("no agent: install it".into());
     let unknown = || Needed::Unknown("no route".into());
     check(Gate::Machine, Passed, "are available", |_, _, _, _| {});
@@ -211,9 +214,9 @@ type Change = fn(&mut Fleet, &mut RepoFacts, &mut RemoteFacts);
 #[test]
 fn what_nobody_tells_us_of_is_looked_at_again() {
     let again: [Change; 8] = [
-        |fleet, _, _| fleet.halt = Switch::On,
-        |fleet, _, _| fleet.kill_switch = Switch::Unreadable,
-        |_, repo, _| repo.freeze = Switch::On,
+        |fleet, _, _| fleet.halt = SwitchReading::On,
+        |fleet, _, _| fleet.kill_switch = SwitchReading::Unreadable,
+        |_, repo, _| repo.freeze = SwitchReading::On,
         |_, repo, _| repo.machine = Some(Needed::Missing("no claude".into())),
         |_, repo, _| repo.machine = Some(Needed::Unknown("busy".into())),
         |_, _, remote| remote.remote = Needed::Unknown("busy".into()),
@@ -249,7 +252,7 @@ fn a_person_passes_kill_switch_and_allowlist_only() {
     let policy = DispatchPolicy::default();
     let issue = issue("o/r#7", &[]);
     let mut fleet = fleet(&["o/r"]);
-    fleet.kill_switch = Switch::On;
+    fleet.kill_switch = SwitchReading::On;
     let enroll = |fleet: &mut Fleet, change: &dyn Fn(&mut RepoFacts)| {
         change(fleet.repos.values_mut().next().unwrap());
     };
@@ -261,9 +264,9 @@ fn a_person_passes_kill_switch_and_allowlist_only() {
     assert!(!ask(&fleet, None));
     let refused = Fact::Known(Trust::Refused { why: ReleaseRefusal::NeverLabelled });
     assert!(!ask(&fleet, Some(&RemoteFacts { trust: refused, ..remote() })));
-    enroll(&mut fleet, &|repo| repo.freeze = Switch::On);
+    enroll(&mut fleet, &|repo| repo.freeze = SwitchReading::On);
     assert!(!ask(&fleet, Some(&remote())));
-    enroll(&mut fleet, &|repo| repo.freeze = Switch::Off);
+    enroll(&mut fleet, &|repo| repo.freeze = SwitchReading::Off);
     enroll(&mut fleet, &|repo| repo.machine = Some(Needed::Missing("x".into())));
     assert!(!ask(&fleet, Some(&remote())));
     enroll(&mut fleet, &|repo| repo.machine = Some(Needed::There));
@@ -271,7 +274,7 @@ fn a_person_passes_kill_switch_and_allowlist_only() {
     assert!(!ask(&fleet, Some(&remote())), "a pause holds people's runs, too");
     fleet.pause = None;
     assert!(ask(&fleet, Some(&remote())));
-    fleet.halt = Switch::On;
+    fleet.halt = SwitchReading::On;
     assert!(!ask(&fleet, Some(&remote())));
 }
 
@@ -349,7 +352,7 @@ fn the_most_urgent_eligible_issue_of_each_repo_is_admitted() {
     assert_eq!(admitted(settle(&policy, &fleet, &issues, &|_| remote()).0), ["o/c#2"]);
 
     // Behind a closed local gate no remote fact is read.
-    fleet.kill_switch = Switch::On;
+    fleet.kill_switch = SwitchReading::On;
     assert_eq!(settle(&policy, &fleet, &issues, &|_| remote()), (Next::Nothing, 0));
 }
 
@@ -358,7 +361,7 @@ fn an_explanation_can_be_read() {
     let mut hidden = issue("o/r#7", &["P1"]);
     hidden.body = "do it<!-- and more -->".into();
     let mut fleet = fleet(&["o/r"]);
-    fleet.kill_switch = Switch::On;
+    fleet.kill_switch = SwitchReading::On;
     let policy = DispatchPolicy::default();
     let shown = explain(&policy, &fleet, Dispatcher::Loop, &hidden, Some(&remote()));
     insta::assert_snapshot!(shown, @r"
@@ -392,13 +395,17 @@ prop_compose! {
         kill in 0_u8..8, live in 0_u32..3, spend in prop::option::of(0_u64..400),
         repos in prop::collection::vec((0_u8..8, 0_u8..8, prop::option::of(50_u64..200)), 4),
     ) -> Fleet {
-        let switch = |n| match n { 0 => Switch::On, 1 => Switch::Unreadable, _ => Switch::Off };
+        let switch = |n| match n {
+            0 => SwitchReading::On,
+            1 => SwitchReading::Unreadable,
+            _ => SwitchReading::Off,
+        };
         let facts = |(enrolled, freeze, left): (u8, u8, Option<u64>)| RepoFacts {
             enrolled: enrolled > 0, freeze: switch(freeze), spend_left: left.map(|l| l * USD), ..repo()
         };
         let named = |(i, all)| (format!("o/r{i}").parse().unwrap(), facts(all));
         Fleet {
-            kill_switch: switch(kill), halt: Switch::Off, pause: None, busy_repos: live,
+            kill_switch: switch(kill), halt: SwitchReading::Off, pause: None, busy_repos: live,
             spend_left: spend.map(|s| s * USD),
             repos: repos.into_iter().enumerate().map(named).collect(),
         }

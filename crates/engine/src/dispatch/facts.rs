@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use afk_core::blockers::{MOST, blockers};
 use afk_core::config::{Policy, Repo};
 use afk_core::digest::Digest;
-use afk_core::gates::{BaseHealth, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
+use afk_core::gates::{
+    BaseHealth, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts, SwitchReading,
+};
 use afk_core::ids::{Actor, At, IssueRef, Oid, RepoName, RunId};
 use afk_core::issue::{BlockerState, Permission};
 use afk_core::proof::Verify;
@@ -85,12 +87,12 @@ impl Engine {
         let readable = switches.is_some();
         let switches = switches.unwrap_or_default();
         let thrown = |on: bool| match (readable, on) {
-            (false, _) => Switch::Unreadable,
-            (true, true) => Switch::On,
-            (true, false) => Switch::Off,
+            (false, _) => SwitchReading::Unreadable,
+            (true, true) => SwitchReading::On,
+            (true, false) => SwitchReading::Off,
         };
         let kill_switch = match pickup {
-            Some(_) => Switch::Unreadable,
+            Some(_) => SwitchReading::Unreadable,
             None => thrown(config.kill_switch),
         };
         let caps = DayCaps::of(config, self.ports.clock.now());
