@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{
-    BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
+    BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, PausedBy, RemoteFacts, RepoFacts,
     SwitchReading,
 };
 use crate::ids::{IssueRef, RunId};
@@ -128,7 +128,7 @@ pub(super) enum Why<'a> {
     KillSwitchUnreadable,
     Halted,
     HaltUnreadable,
-    Paused(&'a Pause),
+    Paused(&'a PausedBy),
     PersonPasses,
     NothingKnown,
     Enrolled,
@@ -352,7 +352,7 @@ impl fmt::Display for Why<'_> {
             Self::HaltUnreadable => {
                 f.write_str("whether a halt is on could not be read, so it counts as on")
             }
-            Self::Paused(Pause { by, why }) => {
+            Self::Paused(PausedBy { by, why }) => {
                 write!(f, "paused by {by}")?;
                 if !why.trim().is_empty() {
                     write!(f, ": {why}")?;

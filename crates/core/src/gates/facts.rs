@@ -86,7 +86,7 @@ pub enum Needed {
 
 /// Who paused dispatch, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pause {
+pub struct PausedBy {
     /// Who paused it.
     pub by: String,
     /// Why; may be empty.
@@ -103,7 +103,7 @@ pub struct Fleet {
     /// The halt.
     pub halt: SwitchReading,
     /// The pause of dispatch; none if dispatch is not paused, or if the switches cannot be read.
-    pub pause: Option<Pause>,
+    pub pause: Option<PausedBy>,
     /// Number of repos of which a live run has the lock or waits for it: as many runs can be at
     /// work.
     pub busy_repos: u32,

@@ -13,7 +13,7 @@ mod next;
 pub use check::{Gate, GateVerdict};
 pub use explain::{Explanation, GateResult, explain, look_again};
 pub use facts::{
-    BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
+    BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, PausedBy, RemoteFacts, RepoFacts,
     SwitchReading,
 };
 pub use next::{Next, Rank, next};

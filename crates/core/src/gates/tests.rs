@@ -118,7 +118,7 @@ fn every_gate_refuses_what_it_is_there_for() {
     });
     check(Gate::KillSwitch, Failed, "afk resume", |_, f, _, _| f.halt = SwitchReading::On);
     check(Gate::KillSwitch, Unknown, "halt", |_, f, _, _| f.halt = SwitchReading::Unreadable);
-    let pause = |why: &str| Some(Pause { by: "ann".into(), why: why.into() });
+    let pause = |why: &str| Some(PausedBy { by: "ann".into(), why: why.into() });
     check(Gate::KillSwitch, Failed, "paused by ann: release day; `afk resume`", |_, f, _, _| {
         f.pause = pause("release day");
     });
@@ -270,7 +270,7 @@ fn a_person_passes_kill_switch_and_allowlist_only() {
     enroll(&mut fleet, &|repo| repo.machine = Some(Needed::Missing("x".into())));
     assert!(!ask(&fleet, Some(&remote())));
     enroll(&mut fleet, &|repo| repo.machine = Some(Needed::There));
-    fleet.pause = Some(Pause { by: "ann".into(), why: String::new() });
+    fleet.pause = Some(PausedBy { by: "ann".into(), why: String::new() });
     assert!(!ask(&fleet, Some(&remote())), "a pause holds people's runs, too");
     fleet.pause = None;
     assert!(ask(&fleet, Some(&remote())));

@@ -7,7 +7,7 @@ use afk_core::blockers::{MOST, blockers};
 use afk_core::config::{Policy, Repo};
 use afk_core::digest::Digest;
 use afk_core::gates::{
-    BaseHealth, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts, SwitchReading,
+    BaseHealth, Fact, Fleet, Needed, PausedBy, RemoteFacts, RepoFacts, SwitchReading,
 };
 use afk_core::ids::{Actor, At, IssueRef, Oid, RepoName, RunId};
 use afk_core::issue::{BlockerState, Permission};
@@ -138,7 +138,7 @@ impl Engine {
         Ok(Fleet {
             kill_switch,
             halt: thrown(switches.halt.is_some()),
-            pause: switches.pause.map(|pause| Pause { by: pause.by, why: pause.why }),
+            pause: switches.pause.map(|pause| PausedBy { by: pause.by, why: pause.why }),
             busy_repos: busy.len() as u32,
             spend_left: left(caps.all, spent.all),
             repos,
