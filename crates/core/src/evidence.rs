@@ -38,7 +38,7 @@ pub struct Evidence {
     /// The run.
     pub run: RunId,
     /// Who released the issue, and how.
-    pub release: Option<Release>,
+    pub release: Option<ReleaseEvidence>,
     /// The commit that the change was judged against.
     pub base: Option<Oid>,
     /// The commit that was judged.
@@ -71,7 +71,7 @@ pub struct Evidence {
 
 /// Who released an issue, and the text at that moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Release {
+pub struct ReleaseEvidence {
     /// The person.
     pub by: Actor,
     /// Their permission on the repo, if the tracker was read for it.

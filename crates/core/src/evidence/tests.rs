@@ -50,7 +50,7 @@ fn whole() -> Evidence {
     let run = "01900000-0000-7000-8000-000000000001".parse().unwrap();
     let by = Actor { id: "42".into(), login: "ann".into(), bot: false };
     Evidence {
-        release: Some(Release {
+        release: Some(ReleaseEvidence {
             by,
             permission: Some(Permission::Write),
             at: at(),

@@ -4,7 +4,8 @@ use super::{Candidate, EndedTurn, Run, TurnEnd};
 use crate::digest::Digest;
 use crate::elapsed::elapsed;
 use crate::evidence::{
-    Effort, Evidence, RedEvidence, RedFault, Release, ReleasedBy, SandboxStrength, StageEvidence,
+    Effort, Evidence, RedEvidence, RedFault, ReleaseEvidence, ReleasedBy, SandboxStrength,
+    StageEvidence,
 };
 use crate::gates::Dispatcher;
 use crate::plan::RedCause;
@@ -41,14 +42,14 @@ impl Run {
         bundle
     }
 
-    fn released(&self) -> Option<Release> {
+    fn released(&self) -> Option<ReleaseEvidence> {
         let release = self.release.as_ref()?;
         let how = match (self.dispatcher, &release.asked) {
             (Dispatcher::Loop, None) => ReleasedBy::Label { label: release.label.clone() },
             (Dispatcher::Loop, Some(asked)) => ReleasedBy::Asked { request: asked.clone() },
             (Dispatcher::Person, _) => ReleasedBy::Command,
         };
-        Some(Release {
+        Some(ReleaseEvidence {
             by: release.by.clone(),
             permission: release.permission,
             at: release.at,
