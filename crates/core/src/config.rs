@@ -28,7 +28,7 @@ use crate::proof::{Conditions, Permits, ProofPolicy, ProofPolicyConfig, ProofPol
 use crate::run::{Limits, Run};
 use crate::shared::{Shared, alike};
 use crate::usd::Usd;
-use crate::verdict::Stages;
+use crate::verdict::StageNames;
 
 /// The kind of stage that runs a command as a job.
 const COMMAND: &str = "command";
@@ -420,7 +420,8 @@ impl Policy {
             run: Duration::from_secs(self.run_timeout_seconds),
             // Longer than a lease, so that a control plane that takes over can still stop it.
             stop_grace: Duration::from_mins(1),
-            stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
+            stages: StageNames::new(repo.stages.iter().map(|stage| stage.name.clone()).collect())
+                .ok(),
             candidate: Duration::from_mins(10),
             before_landing: repo.before_landing(),
             pull_request: repo.landing == Landing::PullRequest,
@@ -501,11 +502,13 @@ impl Stage {
 
 impl Repo {
     /// The stages that a candidate must pass before it lands; none if it lands directly.
-    pub fn before_landing(&self) -> Option<Stages> {
+    pub fn before_landing(&self) -> Option<StageNames> {
         let marked = self.stages.iter().filter(|stage| stage.before_landing);
         match self.landing {
             Landing::Direct | Landing::PullRequest => None,
-            Landing::Tested => Stages::new(marked.map(|stage| stage.name.clone()).collect()).ok(),
+            Landing::Tested => {
+                StageNames::new(marked.map(|stage| stage.name.clone()).collect()).ok()
+            }
         }
     }
 

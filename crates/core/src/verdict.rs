@@ -48,11 +48,11 @@ pub enum Verdict {
 /// The stages that a repo configures, in order; at least one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
-pub struct Stages(Vec<String>);
+pub struct StageNames(Vec<String>);
 
 /// An invalid list of stages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StagesError {
+pub enum StageNamesError {
     /// The list is empty, which would make every commit green.
     #[error(
         "no stage is configured, so no commit could ever be green: add at least one, such as \"checks\""
@@ -63,15 +63,15 @@ pub enum StagesError {
     Twice(String),
 }
 
-impl Stages {
+impl StageNames {
     /// Takes the names in order.
-    pub fn new(names: Vec<String>) -> Result<Self, StagesError> {
+    pub fn new(names: Vec<String>) -> Result<Self, StageNamesError> {
         if names.is_empty() {
-            return Err(StagesError::Empty);
+            return Err(StageNamesError::Empty);
         }
         let twice = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
         if let Some((_, name)) = twice {
-            return Err(StagesError::Twice(name.clone()));
+            return Err(StageNamesError::Twice(name.clone()));
         }
         Ok(Self(names))
     }
@@ -82,15 +82,15 @@ impl Stages {
     }
 }
 
-impl TryFrom<Vec<String>> for Stages {
-    type Error = StagesError;
-    fn try_from(names: Vec<String>) -> Result<Self, StagesError> {
+impl TryFrom<Vec<String>> for StageNames {
+    type Error = StageNamesError;
+    fn try_from(names: Vec<String>) -> Result<Self, StageNamesError> {
         Self::new(names)
     }
 }
 
-impl From<Stages> for Vec<String> {
-    fn from(stages: Stages) -> Self {
+impl From<StageNames> for Vec<String> {
+    fn from(stages: StageNames) -> Self {
         stages.0
     }
 }
@@ -232,10 +232,10 @@ mod tests {
 
     #[test]
     fn stages_are_written_as_their_names() {
-        let stages = Stages::new(vec!["ci".to_owned(), "deploy".to_owned()]).unwrap();
+        let stages = StageNames::new(vec!["ci".to_owned(), "deploy".to_owned()]).unwrap();
         let json = serde_json::to_string(&stages).unwrap();
         assert_eq!(json, r#"["ci","deploy"]"#);
-        assert_eq!(serde_json::from_str::<Stages>(&json).unwrap(), stages);
+        assert_eq!(serde_json::from_str::<StageNames>(&json).unwrap(), stages);
     }
 
     #[test]
@@ -261,10 +261,10 @@ mod tests {
 
     #[test]
     fn no_stage_is_an_error_and_never_green() {
-        assert_eq!(Stages::new(vec![]), Err(StagesError::Empty));
-        assert!(serde_json::from_str::<Stages>("[]").is_err());
-        assert!(serde_json::from_str::<Stages>(r#"["a","a"]"#).is_err());
-        assert!(serde_json::from_str::<Stages>(r#"["checks"]"#).is_ok());
+        assert_eq!(StageNames::new(vec![]), Err(StageNamesError::Empty));
+        assert!(serde_json::from_str::<StageNames>("[]").is_err());
+        assert!(serde_json::from_str::<StageNames>(r#"["a","a"]"#).is_err());
+        assert!(serde_json::from_str::<StageNames>(r#"["checks"]"#).is_ok());
     }
 
     #[track_caller]

@@ -227,6 +227,6 @@ fn what_was_put_in_its_place_or_behind_its_end_is_told() {
 }
 
 /// The stages that a bundle says were configured.
-fn stages(bundle: &Bundle) -> Option<afk_core::verdict::Stages> {
-    afk_core::verdict::Stages::new(bundle.evidence.stages_configured.clone()).ok()
+fn stages(bundle: &Bundle) -> Option<afk_core::verdict::StageNames> {
+    afk_core::verdict::StageNames::new(bundle.evidence.stages_configured.clone()).ok()
 }

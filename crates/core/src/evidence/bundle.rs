@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::ids::{At, IssueRef, RunId};
 use crate::replay::Body;
 use crate::run::{Run, Transition};
-use crate::verdict::Stages;
+use crate::verdict::StageNames;
 
 /// Words for a proof's strength that older versions wrote, each with the word that is written now.
 const STRENGTHS_BEFORE: [(&str, &str); 4] = [
@@ -307,7 +307,7 @@ fn in_words_of_today(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// The run's record as the rows make it.
 struct Made {
     run: Run,
-    stages: Option<Stages>,
+    stages: Option<StageNames>,
     misnamed: Vec<Flaw>,
 }
 

@@ -11,7 +11,7 @@ use crate::plan::{End, TurnCause};
 use crate::request::Request;
 use crate::spend::Ledger;
 use crate::usd::Usd;
-use crate::verdict::{StageAnswer, Stages, Verdict, fold};
+use crate::verdict::{StageAnswer, StageNames, Verdict, fold};
 
 /// Minimum wait before a usage limit without a known reset time is tried again.
 const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
@@ -52,7 +52,7 @@ impl Run {
     /// What this run found out about `commit` of the default branch: its verdict if the run landed
     /// it, or red if a candidate of the run failed there like its base. None if it found out
     /// nothing decisive.
-    pub fn verdict_on(&self, commit: &Oid, stages: Option<&Stages>) -> Option<Verdict> {
+    pub fn verdict_on(&self, commit: &Oid, stages: Option<&StageNames>) -> Option<Verdict> {
         let decisive = |verdict| match verdict {
             Verdict::Red | Verdict::Green => Some(verdict),
             Verdict::Pending => None,

@@ -10,11 +10,11 @@ use crate::evidence::{
 use crate::gates::Dispatcher;
 use crate::plan::RedCause;
 use crate::spend::Usage;
-use crate::verdict::{StageAnswer, Stages};
+use crate::verdict::{StageAnswer, StageNames};
 
 impl Run {
     /// What shows why this run may, or may not, close its issue.
-    pub fn evidence(&self, stages: Option<&Stages>) -> Evidence {
+    pub fn evidence(&self, stages: Option<&StageNames>) -> Evidence {
         let mut bundle = Evidence::new(self.issue.clone(), self.id);
         bundle.release = self.released();
         bundle.stages_configured = stages.map_or_else(Vec::new, |stages| stages.names().to_vec());

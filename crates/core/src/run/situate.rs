@@ -15,7 +15,7 @@ use crate::ids::At;
 use crate::plan::{
     self, Alive, EvidenceState, Gates, Landed, Situation, TurnCause, Work, WorkspaceState,
 };
-use crate::verdict::{Stages, Verdict, fold};
+use crate::verdict::{StageNames, Verdict, fold};
 
 /// The limits of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,11 +41,11 @@ pub struct Limits {
     /// How long agent and jobs may live after they were told to stop.
     pub stop_grace: Duration,
     /// The repo's stages, in order; without any nothing is ever green.
-    pub stages: Option<Stages>,
+    pub stages: Option<StageNames>,
     /// How long a candidate may wait on its own branch with no stage running and no new answer.
     pub candidate: Duration,
     /// The stages that a candidate must pass before it lands; none if it lands directly.
-    pub before_landing: Option<Stages>,
+    pub before_landing: Option<StageNames>,
     /// Whether people decide by a pull request.
     #[serde(default)]
     pub pull_request: bool,
@@ -341,7 +341,7 @@ fn pulled(candidate: &Candidate) -> plan::CandidateState {
 /// A judged candidate that is tested on a branch of its own.
 fn tried(
     candidate: &Candidate,
-    stages: &Stages,
+    stages: &StageNames,
     seen: &Observation,
     limits: &Limits,
     since: &dyn Fn(At) -> Duration,

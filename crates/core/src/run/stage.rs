@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BaseAsked, Candidate, Run};
 use crate::ids::{At, Oid};
-use crate::verdict::{StageAnswer, Stages};
+use crate::verdict::{StageAnswer, StageNames};
 
 /// How many times a stage that could not run on a candidate is run again.
 const AGAIN: u32 = 2;
@@ -135,7 +135,7 @@ impl Candidate {
     }
 
     /// What each of `stages` has answered, in their order.
-    pub fn answers(&self, stages: &Stages) -> Vec<StageAnswer> {
+    pub fn answers(&self, stages: &StageNames) -> Vec<StageAnswer> {
         let answer = |name: &String| self.stage(name).map_or(StageAnswer::None, |one| one.answer);
         stages.names().iter().map(answer).collect()
     }

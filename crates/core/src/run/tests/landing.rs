@@ -204,7 +204,7 @@ fn without_stages_nothing_is_green() {
 #[test]
 fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
     let tested = Limits {
-        before_landing: Stages::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
+        before_landing: StageNames::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
         candidate: Duration::from_mins(5),
         ..limits()
     };

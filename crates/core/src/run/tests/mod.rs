@@ -30,7 +30,7 @@ use crate::phase::Phase;
 use crate::proof::{ProofOutcome, ProofRefusal, Strength};
 use crate::request::{PersonRequest, Request};
 use crate::spend::{Cost, Entry, TurnKey, Usage};
-use crate::verdict::{StageAnswer, Stages};
+use crate::verdict::{StageAnswer, StageNames};
 
 /// So many seconds after the admission.
 fn at(second: i64) -> At {
@@ -287,7 +287,7 @@ fn limits() -> Limits {
         question: Duration::from_mins(5),
         run: Duration::from_hours(12),
         stop_grace: Duration::from_secs(30),
-        stages: Stages::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
+        stages: StageNames::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
         candidate: Duration::from_mins(10),
         before_landing: None,
         pull_request: false,
