@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use afk_core::blockers::blockers;
 use afk_core::gates::{
-    DispatchPolicy, Fact, Fleet, Needed, Next, RemoteFacts, RepoFacts, SwitchReading, next,
+    DispatchPolicy, DispatchStep, Fact, Fleet, Needed, RemoteFacts, RepoFacts, SwitchReading, next,
 };
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::{BlockerState, Issue, Permission};
@@ -116,10 +116,10 @@ fn a_tick(bencher: divan::Bencher<'_, '_>) {
         let mut known = HashMap::new();
         loop {
             match next(&policy, &fleet, black_box(&issues), &known) {
-                Next::Look(asked) => {
+                DispatchStep::Look(asked) => {
                     known.extend(asked.into_iter().map(|i| (i.clone(), look(world[&i]))));
                 }
-                done @ (Next::Admit(_) | Next::Nothing) => return done,
+                done @ (DispatchStep::Admit(_) | DispatchStep::Nothing) => return done,
             }
         }
     });

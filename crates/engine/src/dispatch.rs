@@ -243,15 +243,15 @@ impl Engine {
         loop {
             self.leave_out_mute(&mut candidates, &remote, &mut done.retry);
             let next = gates::next(&policy, &fleet, &candidates, &remote);
-            if !matches!(next, gates::Next::Look(_)) {
+            if !matches!(next, gates::DispatchStep::Look(_)) {
                 let again = candidates.iter().map(|candidate| &candidate.issue);
                 let again = again
                     .filter(|issue| gates::look_again(&policy, &fleet, issue, remote.get(*issue)));
                 done.retry.extend(again.map(|issue| issue.repo.clone()));
             }
             match next {
-                gates::Next::Nothing => return Ok(()),
-                gates::Next::Look(issues) => {
+                gates::DispatchStep::Nothing => return Ok(()),
+                gates::DispatchStep::Look(issues) => {
                     let began = clock.now();
                     // Side by side: one tracker does not wait for another.
                     let facts = issues.into_iter().map(|issue| async {
@@ -277,12 +277,12 @@ impl Engine {
                         remote.insert(issue, facts.unwrap_or_else(|error| unreadable(&error)));
                     }
                 }
-                gates::Next::Admit(issues) if config.shadow => {
+                gates::DispatchStep::Admit(issues) if config.shadow => {
                     tracing::info!(?issues, "shadow: would have been dispatched");
                     done.would_admit = issues;
                     return Ok(());
                 }
-                gates::Next::Admit(issues) => {
+                gates::DispatchStep::Admit(issues) => {
                     // Only the switches tell which workspaces a freeze still needs.
                     if let Some(switches) = brake.switches() {
                         let needed = needed(&live, &switches);

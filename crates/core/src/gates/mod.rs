@@ -16,7 +16,7 @@ pub use facts::{
     BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, PausedBy, RemoteFacts, RepoFacts,
     SwitchReading,
 };
-pub use next::{Next, Rank, next};
+pub use next::{DispatchStep, Rank, next};
 
 pub use crate::trust::TrustPolicy;
 

@@ -1,9 +1,9 @@
 //! The next step of dispatch: what to read, or which issues to admit.
 //!
-//! The tick calls this in a loop: it returns [`Next::Look`] until it knows enough. Remote facts are
-//! only read for the most urgent remaining issue of each repo, and only if there is room for it, so
-//! that a long queue behind a closed gate costs nothing. One pass over the candidates, without
-//! sorting.
+//! The tick calls this in a loop: it returns [`DispatchStep::Look`] until it knows enough. Remote
+//! facts are only read for the most urgent remaining issue of each repo, and only if there is room
+//! for it, so that a long queue behind a closed gate costs nothing. One pass over the candidates,
+//! without sorting.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -43,7 +43,7 @@ impl<'a> Rank<'a> {
 /// The next step of dispatch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Next {
+pub enum DispatchStep {
     /// Read the remote facts of these issues, then call again.
     Look(Vec<IssueRef>),
     /// Admit these issues, in this order: each passes every gate.
@@ -62,7 +62,7 @@ pub fn next<S: BuildHasher>(
     fleet: &Fleet,
     candidates: &[Issue],
     remote: &HashMap<IssueRef, RemoteFacts, S>,
-) -> Next {
+) -> DispatchStep {
     let mut heads = heads(policy, fleet, candidates, remote);
     heads.sort_unstable_by_key(|head| head.rank);
 
@@ -83,11 +83,11 @@ pub fn next<S: BuildHasher>(
         list.push(head.issue.clone());
     }
     if !look.is_empty() {
-        Next::Look(look)
+        DispatchStep::Look(look)
     } else if !admit.is_empty() {
-        Next::Admit(admit)
+        DispatchStep::Admit(admit)
     } else {
-        Next::Nothing
+        DispatchStep::Nothing
     }
 }
 

@@ -103,8 +103,8 @@ fn check(
     assert!(others.into_iter().all(|result| result.verdict == GateVerdict::Passed));
     // Dispatch decides the same.
     let known = HashMap::from([(issue.issue.clone(), remote)]);
-    let admitted = Next::Admit(vec![issue.issue.clone()]);
-    let agreed = if expected == GateVerdict::Passed { admitted } else { Next::Nothing };
+    let admitted = DispatchStep::Admit(vec![issue.issue.clone()]);
+    let agreed = if expected == GateVerdict::Passed { admitted } else { DispatchStep::Nothing };
     assert_eq!(next(&policy, &fleet, &[issue], &known), agreed);
 }
 
@@ -289,7 +289,7 @@ fn where_nobody_looked_at_the_machine_nothing_is_decided() {
     let machine = said.gates.iter().find(|result| result.gate == Gate::Machine).unwrap();
     assert_eq!(machine.verdict, GateVerdict::NotAsked);
     let known = HashMap::from([(issue.issue.clone(), remote())]);
-    assert!(!matches!(next(&policy, &fleet, &[issue], &known), Next::Admit(_)));
+    assert!(!matches!(next(&policy, &fleet, &[issue], &known), DispatchStep::Admit(_)));
 }
 
 /// Plays the tick: reads the facts that [`next`] wants until it decides. Also returns how many it
@@ -299,25 +299,25 @@ fn settle(
     fleet: &Fleet,
     issues: &[Issue],
     world: &dyn Fn(&IssueRef) -> RemoteFacts,
-) -> (Next, usize) {
+) -> (DispatchStep, usize) {
     let mut known = HashMap::new();
     for _ in 0..=issues.len() {
         match next(policy, fleet, issues, &known) {
-            Next::Look(asked) => {
+            DispatchStep::Look(asked) => {
                 for issue in asked {
                     assert!(known.insert(issue.clone(), world(&issue)).is_none(), "asked twice");
                 }
             }
-            done @ (Next::Admit(_) | Next::Nothing) => return (done, known.len()),
+            done @ (DispatchStep::Admit(_) | DispatchStep::Nothing) => return (done, known.len()),
         }
     }
     panic!("never settled")
 }
 
-fn admitted(next: Next) -> Vec<String> {
+fn admitted(next: DispatchStep) -> Vec<String> {
     match next {
-        Next::Admit(all) => all.iter().map(ToString::to_string).collect(),
-        Next::Look(_) | Next::Nothing => Vec::new(),
+        DispatchStep::Admit(all) => all.iter().map(ToString::to_string).collect(),
+        DispatchStep::Look(_) | DispatchStep::Nothing => Vec::new(),
     }
 }
 
@@ -353,7 +353,7 @@ fn the_most_urgent_eligible_issue_of_each_repo_is_admitted() {
 
     // Behind a closed local gate no remote fact is read.
     fleet.kill_switch = SwitchReading::On;
-    assert_eq!(settle(&policy, &fleet, &issues, &|_| remote()), (Next::Nothing, 0));
+    assert_eq!(settle(&policy, &fleet, &issues, &|_| remote()), (DispatchStep::Nothing, 0));
 }
 
 #[test]
@@ -453,8 +453,8 @@ proptest! {
         };
         let all: HashSet<_> = issues.iter().filter(eligible).map(|i| i.issue.clone()).collect();
         let admitted = match done {
-            Next::Admit(admitted) => admitted,
-            Next::Look(_) | Next::Nothing => Vec::new(),
+            DispatchStep::Admit(admitted) => admitted,
+            DispatchStep::Look(_) | DispatchStep::Nothing => Vec::new(),
         };
         // Nothing that a gate refuses is admitted, and something is when something could be.
         prop_assert!(admitted.iter().all(|issue| all.contains(issue)));
