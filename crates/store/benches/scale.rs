@@ -113,7 +113,7 @@ async fn measure(file: &Path) {
     };
     show("spend of today", &spent).await;
     let limits = AdmitLimits {
-        max_live: 0,
+        max_at_work: 0,
         caps: DayCaps { repo: settled.budget.into(), all: settled.budget.into(), start: now },
     };
     let new = Run { id: "01999999-0000-7000-8000-000000000000".parse().unwrap(), ..settled };

@@ -38,7 +38,7 @@ async fn measure(file: &std::path::Path, tasks: u128) -> (u64, Duration) {
     run.pinned.body = "x".repeat(2000);
     let now = Timestamp::UNIX_EPOCH;
     let limits =
-        AdmitLimits { max_live: u32::MAX, caps: DayCaps { repo: None, all: None, start: now } };
+        AdmitLimits { max_at_work: u32::MAX, caps: DayCaps { repo: None, all: None, start: now } };
     let runs: Vec<Run> = (1..=tasks)
         .map(|n| Run {
             id: RunId::new(Uuid::from_u128(n)),

@@ -119,7 +119,7 @@ async fn refusal(
     if switches.frozen.iter().any(|(repo, _)| repo.as_str() == entrant.repo) {
         return Ok(Some(AdmitRefusal::Frozen));
     }
-    if at_work.len() >= limits.max_live as usize {
+    if at_work.len() >= limits.max_at_work as usize {
         return Ok(Some(AdmitRefusal::Full));
     }
     let fits = ledger::have_room(tx, &limits.caps, &entrant.repo, entrant.budget).await?;
@@ -142,7 +142,7 @@ pub(super) async fn refuses(
         if at_work.iter().any(|one| one.repo == repo) {
             return Ok(Some(AdmitRefusal::Locked));
         }
-        if at_work.len() >= limits.max_live as usize {
+        if at_work.len() >= limits.max_at_work as usize {
             return Ok(Some(AdmitRefusal::Full));
         }
     }

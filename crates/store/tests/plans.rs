@@ -119,7 +119,8 @@ async fn calls_of_the_store(store: &Store) {
     let run = told.run();
     let (id, repo) = (run.id, run.issue.repo.clone());
     let second = Duration::from_secs(1);
-    let limits = AdmitLimits { max_live: 1, caps: DayCaps { repo: None, all: None, start: at(0) } };
+    let limits =
+        AdmitLimits { max_at_work: 1, caps: DayCaps { repo: None, all: None, start: at(0) } };
     store.admit(&run, &limits, at(0)).await.unwrap();
     store.load(id).await.unwrap().unwrap();
     let generation = store.lease(&format!("run:{id}"), "a", second, at(0)).await.unwrap().unwrap();

@@ -46,7 +46,7 @@ pub struct LiveRun {
 #[derive(Debug, Clone)]
 pub struct AdmitLimits {
     /// Maximum number of runs that hold a lock, in all repos together.
-    pub max_live: u32,
+    pub max_at_work: u32,
     /// The spend caps of the day.
     pub caps: DayCaps,
 }
@@ -54,7 +54,7 @@ pub struct AdmitLimits {
 impl AdmitLimits {
     /// Those of `policy` at `now`.
     pub fn of(policy: &Policy, now: At) -> Self {
-        Self { max_live: policy.max_concurrent_runs, caps: DayCaps::of(policy, now) }
+        Self { max_at_work: policy.max_concurrent_runs, caps: DayCaps::of(policy, now) }
     }
 }
 

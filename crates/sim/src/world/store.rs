@@ -146,7 +146,7 @@ impl World {
         if switches.freeze_of(repo).is_some() {
             return refused(AdmitRefusal::Frozen);
         }
-        if at_work.len() as u64 >= u64::from(limits.max_live) {
+        if at_work.len() as u64 >= u64::from(limits.max_at_work) {
             return refused(AdmitRefusal::Full);
         }
         if !self.have_room(&limits.caps, repo, run.budget) {
@@ -177,7 +177,7 @@ impl World {
             if at_work.iter().any(|other| other.run.issue.repo == run.issue.repo) {
                 return Some(AdmitRefusal::Locked);
             }
-            if at_work.len() as u64 >= u64::from(limits.max_live) {
+            if at_work.len() as u64 >= u64::from(limits.max_at_work) {
                 return Some(AdmitRefusal::Full);
             }
         }

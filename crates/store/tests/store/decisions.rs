@@ -39,7 +39,7 @@ async fn of_two_stores_on_one_file_exactly_one_admits_a_run_for_a_repo() {
 async fn an_admission_is_refused_for_each_reason_and_done_once() {
     let home = Home::new();
     let store = home.open().await;
-    let tight = AdmitLimits { max_live: 1, ..free() };
+    let tight = AdmitLimits { max_at_work: 1, ..free() };
     for (n, issue, answer) in [
         (1, "o/a#1", Admission::Admitted),
         (1, "o/a#1", Admission::Admitted),
@@ -102,7 +102,7 @@ async fn the_comments_of_a_repo_are_read_from_the_release_of_its_first_run_on() 
     let repo = "o/a".parse().unwrap();
     assert_eq!(store.comments_read_until().await.unwrap(), [(repo, first)].into());
     // A refused admission begins no reading of comments.
-    admit(&store, 2, "o/b#1", &AdmitLimits { max_live: 1, ..free() }).await;
+    admit(&store, 2, "o/b#1", &AdmitLimits { max_at_work: 1, ..free() }).await;
     assert_eq!(store.comments_read_until().await.unwrap().len(), 1);
 }
 
@@ -163,7 +163,7 @@ async fn a_run_that_stepped_aside_frees_its_repo_and_takes_it_only_when_it_is_fr
     let stepped = step(1, 1, Transition::SteppedAside, None).await;
     assert_eq!(stepped, Committed::Yes { version: 2 });
     // Neither the repo, nor a place, nor its dollar is kept; its own issue is.
-    let tight = AdmitLimits { max_live: 1, ..capped(None, cap(1_000_000)) };
+    let tight = AdmitLimits { max_at_work: 1, ..capped(None, cap(1_000_000)) };
     assert_eq!(admit(&store, 2, "o/a#1", &free()).await, REFUSED(AdmitRefusal::Locked));
     assert_eq!(admit(&store, 2, "o/a#2", &tight).await, Admission::Admitted);
     assert_eq!(store.live().await.unwrap().len(), 2);
@@ -174,7 +174,7 @@ async fn a_run_that_stepped_aside_frees_its_repo_and_takes_it_only_when_it_is_fr
     assert_eq!(step(1, 2, took.clone(), Some(&free())).await, no(AdmitRefusal::Locked));
     assert_eq!(step(2, 1, Transition::SteppedAside, None).await, Committed::Yes { version: 2 });
     admit(&store, 3, "o/b#1", &free()).await;
-    let full = AdmitLimits { max_live: 1, ..free() };
+    let full = AdmitLimits { max_at_work: 1, ..free() };
     assert_eq!(step(1, 2, took.clone(), Some(&full)).await, no(AdmitRefusal::Full));
     let poor = capped(None, cap(1_999_999));
     assert_eq!(step(1, 2, took.clone(), Some(&poor)).await, no(AdmitRefusal::Spent));
@@ -210,7 +210,7 @@ async fn however_many_were_merged_in_one_repo_they_take_one_place() {
         let done = store.commit(commit).await.unwrap();
         assert_eq!(done, Committed::Yes { version: version + 1 });
     };
-    let two = AdmitLimits { max_live: 2, ..free() };
+    let two = AdmitLimits { max_at_work: 2, ..free() };
     for n in [1, 2] {
         assert_eq!(admit(&store, n, &format!("o/a#{n}"), &two).await, Admission::Admitted);
         step(n, 1, &[Transition::SteppedAside]).await;

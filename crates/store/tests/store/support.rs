@@ -26,7 +26,7 @@ pub(crate) fn run_id(n: u128) -> RunId {
 
 /// Limits that refuse nothing.
 pub(crate) fn free() -> AdmitLimits {
-    AdmitLimits { max_live: 1000, caps: DayCaps { repo: None, all: None, start: at(0) } }
+    AdmitLimits { max_at_work: 1000, caps: DayCaps { repo: None, all: None, start: at(0) } }
 }
 
 /// Limits of which only the caps of the day bind: of one repo, and of all.
