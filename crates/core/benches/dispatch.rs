@@ -83,7 +83,7 @@ fn look(issue: &Issue) -> RemoteFacts {
             by: Actor { id: "1".into(), login: "dev".into(), bot: false },
             at: At::UNIX_EPOCH,
             ground: Ground::Permission(Permission::Write),
-            asked: None,
+            request_id: None,
         }),
         blockers: Fact::Known(named.into_iter().map(|b| (b, BlockerState::Open)).collect()),
         base: None,

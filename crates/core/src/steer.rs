@@ -29,7 +29,7 @@ pub enum Steer {
         /// The run.
         run: RunId,
         /// The request.
-        asked: PersonRequest,
+        request: PersonRequest,
     },
     /// Lifts the freeze of the repo, if the freeze is older than the comment.
     Unfreeze {
@@ -88,7 +88,7 @@ pub fn steers(
             (Some(_), Some(_), what) => what,
         };
         let id = format!("{IN_COMMENT}{}:{}", issue.repo, comment.id);
-        Ok(Steer::Run { run: run.id, asked: PersonRequest { id, by, at, what } })
+        Ok(Steer::Run { run: run.id, request: PersonRequest { id, by, at, what } })
     }))
 }
 

@@ -64,7 +64,8 @@ pub enum Trust {
         /// Why they are trusted.
         ground: Ground,
         /// The id of their request, if our own account added the label for them.
-        asked: Option<String>,
+        #[serde(rename = "asked")]
+        request_id: Option<String>,
     },
     /// The release is not trusted.
     Refused {
@@ -350,7 +351,7 @@ fn release(
             return Err(refused(Some(Editor { by: actor.clone(), why })));
         }
     }
-    Ok(Trust::Trusted { by, at, ground, asked: asked.map(|asked| asked.id.clone()) })
+    Ok(Trust::Trusted { by, at, ground, request_id: asked.map(|asked| asked.id.clone()) })
 }
 
 fn word(permission: Permission) -> &'static str {

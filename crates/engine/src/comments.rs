@@ -177,7 +177,7 @@ impl Engine {
             Some(Ok(steer)) => steer,
         };
         let by = match &steer {
-            Steer::Run { asked, .. } => &asked.by,
+            Steer::Run { request, .. } => &request.by,
             Steer::Unfreeze { by, .. } => by,
         };
         // Accounts that are trusted by id, or never, need no permission.
@@ -201,9 +201,9 @@ impl Engine {
             return Ok(Followed::Done);
         }
         match steer {
-            Steer::Run { run, asked } => {
-                if self.ports.store.ask(run, &asked).await? {
-                    let by = asked.by.login;
+            Steer::Run { run, request } => {
+                if self.ports.store.add_request(run, &request).await? {
+                    let by = request.by.login;
                     tracing::info!(run.id = %run, %issue, comment = id, by, "requested in a comment");
                 }
                 Ok(Followed::Done)

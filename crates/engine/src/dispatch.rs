@@ -539,7 +539,7 @@ impl Engine {
             };
             let Some(left) = run.leaves().filter(|_| run.settled_at.is_some()) else { continue };
             let requests = store.requests(asked_of).await?;
-            if requests.iter().any(|request| release.is_for(&request.asked)) {
+            if requests.iter().any(|one| release.is_for(&one.request)) {
                 let same = run.pinned.digest == pinned.digest;
                 return Ok(same.then_some((run.id, left)));
             }
@@ -592,12 +592,12 @@ fn released(
     trust: Fact<Trust>,
 ) -> PortResult<Result<Release, ReleaseRefusal>> {
     match trust {
-        Fact::Known(Trust::Trusted { by, at, ground, asked }) => {
+        Fact::Known(Trust::Trusted { by, at, ground, request_id }) => {
             let permission = match ground {
                 Ground::Permission(permission) => Some(permission),
                 Ground::Listed => None,
             };
-            Ok(Ok(Release { by, at, permission, label: config.ready_label.clone(), asked }))
+            Ok(Ok(Release { by, at, permission, label: config.ready_label.clone(), request_id }))
         }
         Fact::Known(Trust::Refused { why }) => Ok(Err(why)),
         Fact::Unreadable(why) => Err(PortError::transient(format!(

@@ -95,9 +95,9 @@ impl Engine {
         about: &[(PersonRequest, String)],
     ) -> PortResult<String> {
         let requests = self.ports.store.requests(run.id).await?;
-        let answered = requests.into_iter().filter_map(|request| {
-            let (_, answer) = request.answered?;
-            Some((request.asked, answer))
+        let answered = requests.into_iter().filter_map(|requested| {
+            let (_, answer) = requested.answered?;
+            Some((requested.request, answer))
         });
         let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
         let error = run.lasting_error(self.ports.clock.now());

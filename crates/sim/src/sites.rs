@@ -92,7 +92,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("store.acknowledge", Unswept("a person's verb, one transaction")),
     ("store.admit", Writes),
     ("store.answer", Writes),
-    ("store.ask", Writes),
+    ("store.add_request", Writes),
     ("store.beat", Writes),
     ("store.claim", Writes),
     ("store.commit", Writes),

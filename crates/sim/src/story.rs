@@ -345,7 +345,7 @@ pub fn ask(world: &mut World, id: &str, what: Request) {
     let run = world.store.all().pop().map(|run| run.id);
     let asked = PersonRequest { id: id.to_owned(), by: person("ann"), at: world.now, what };
     match run {
-        Some(run) => world.ask(run, &asked),
+        Some(run) => world.add_request(run, &asked),
         None => panic!("there is no run for the request {asked:?}"),
     };
 }

@@ -159,8 +159,8 @@ impl ports::Store for Store {
         self.in_kind(ledger::spent(self, since).await)
     }
 
-    async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool> {
-        self.in_kind(requests::add(self, run, asked).await)
+    async fn add_request(&self, run: RunId, request: &PersonRequest) -> PortResult<bool> {
+        self.in_kind(requests::add(self, run, request).await)
     }
 
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {

@@ -13,9 +13,9 @@ const WHAT: &str = "a request";
 pub(super) async fn add(
     store: &Store,
     run: RunId,
-    asked: &PersonRequest,
+    request: &PersonRequest,
 ) -> Result<bool, StoreError> {
-    let (run, id, body) = (run.to_string(), asked.id.clone(), to_json(asked)?);
+    let (run, id, body) = (run.to_string(), request.id.clone(), to_json(request)?);
     store
         .write(move |tx| {
             Box::pin(async move {
@@ -44,7 +44,7 @@ pub(super) async fn of_run(store: &Store, run: RunId) -> Result<Vec<Requested>, 
     .await?;
     let read = |(body, at, answer): (String, Option<i64>, Option<String>)| {
         let at = at.map(|at| from_micros("the answer to a request", at)).transpose()?;
-        Ok(Requested { asked: from_json(WHAT, &body)?, answered: at.zip(answer) })
+        Ok(Requested { request: from_json(WHAT, &body)?, answered: at.zip(answer) })
     };
     rows.into_iter().map(read).collect()
 }
@@ -75,7 +75,7 @@ pub(super) async fn open(store: &Store, after: u64) -> Result<Vec<OpenRequest>, 
     .await?;
     let read = |(seq, run, body): (i64, String, String)| {
         let run = parse("the run of a request", &run)?;
-        Ok(OpenRequest { seq: seq.cast_unsigned(), run, asked: from_json(WHAT, &body)? })
+        Ok(OpenRequest { seq: seq.cast_unsigned(), run, request: from_json(WHAT, &body)? })
     };
     rows.into_iter().map(read).collect()
 }

@@ -170,8 +170,8 @@ async fn calls_of_the_store(store: &Store) {
     assert_eq!(store.forget_results("k", at(2)).await.unwrap(), 1);
     store.spent(at(0)).await.unwrap();
     let by = ann();
-    let asked = PersonRequest { id: "x".to_owned(), at: at(1), by, what: Request::Stop };
-    store.ask(id, &asked).await.unwrap();
+    let request = PersonRequest { id: "x".to_owned(), at: at(1), by, what: Request::Stop };
+    store.add_request(id, &request).await.unwrap();
     store.requests(id).await.unwrap();
     store.requests_on(&run.issue).await.unwrap();
     store.open_requests(0).await.unwrap();

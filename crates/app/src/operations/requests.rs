@@ -23,7 +23,8 @@ pub struct RequestMade {
     /// Its issue.
     pub issue: IssueRef,
     /// The request as recorded: what, by whom, when.
-    pub asked: PersonRequest,
+    #[serde(rename = "asked")]
+    pub request: PersonRequest,
     /// What the run will answer, as far as is known now, in a sentence.
     pub expected: String,
 }
@@ -70,17 +71,17 @@ pub async fn request(
 ) -> Result<RequestMade, Error> {
     let (run, issue) = (found.run.id, &found.run.issue);
     let id = format!("cli:{run}:{}", uuid::Uuid::now_v7());
-    let asked = PersonRequest { id, by: operator.person.clone(), at: now, what };
-    let room = match asked.what {
+    let request = PersonRequest { id, by: operator.person.clone(), at: now, what };
+    let room = match request.what {
         Request::Budget { .. } => {
             budget_room(&operator.store, &operator.config.policy, &found.run, now).await?
         }
         _ => None,
     };
-    let expected = request::answer(&found.run, &asked, room)
+    let expected = request::answer(&found.run, &request, room)
         .map_err(|why| Error::waiting(format!("run {run} on {issue}: {why}")))?;
-    operator.store.ask(run, &asked).await?;
-    Ok(RequestMade { run, issue: issue.clone(), asked, expected })
+    operator.store.add_request(run, &request).await?;
+    Ok(RequestMade { run, issue: issue.clone(), request, expected })
 }
 
 /// Lets a live run continue at once, or releases the issue again if its run has ended and settled.
@@ -128,10 +129,10 @@ async fn release_on_forge(
         )));
     }
     let id = format!("cli:{}:{}", newest.id, uuid::Uuid::now_v7());
-    let asked = PersonRequest { id, by: person.clone(), at: now, what: Request::Release };
-    operator.store.ask(newest.id, &asked).await?;
+    let request = PersonRequest { id, by: person.clone(), at: now, what: Request::Release };
+    operator.store.add_request(newest.id, &request).await?;
     let (run, issue, expected) = (newest.id, issue.clone(), RELEASED.to_owned());
-    Ok(RequestMade { run, issue, asked, expected })
+    Ok(RequestMade { run, issue, request, expected })
 }
 
 /// The newest run on `issue`; an error if it has not settled.
@@ -159,9 +160,9 @@ async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<Optio
     // The request comes before the label, because the next run looks for it, and goes on from what
     // this run left. It is answered at once, so that no engine carries it out as well.
     let id = format!("cli:{}:{}", newest.id, uuid::Uuid::now_v7());
-    let asked = PersonRequest { id, by: person.clone(), at: now, what: Request::Release };
-    operator.store.ask(newest.id, &asked).await?;
-    operator.store.answer(&asked.id, RELEASED, now).await?;
+    let request = PersonRequest { id, by: person.clone(), at: now, what: Request::Release };
+    operator.store.add_request(newest.id, &request).await?;
+    operator.store.answer(&request.id, RELEASED, now).await?;
     let (human, ready) = (&operator.config.policy.human_label, &operator.config.policy.ready_label);
     tracker.unlabel(issue, human, person, now).await?;
     // Taken off and put on: a release covers the issue's text as of when the label was put on.

@@ -398,10 +398,10 @@ impl fmt::Display for Why<'_> {
                 Dollars(*left),
                 Dollars(*budget)
             ),
-            Self::Released(Trust::Trusted { by, at, ground, asked }) => {
+            Self::Released(Trust::Trusted { by, at, ground, request_id }) => {
                 let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
                 write!(f, "released by {} ({ground}) at {at}", by.login)?;
-                if asked.is_some() { f.write_str(", by a comment") } else { Ok(()) }
+                if request_id.is_some() { f.write_str(", by a comment") } else { Ok(()) }
             }
             Self::Released(Trust::Refused { why }) => why.fmt(f),
             Self::Distrusted(why) => why.fmt(f),

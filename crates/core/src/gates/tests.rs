@@ -52,7 +52,7 @@ fn trusted() -> Trust {
         by: Actor { id: "1".into(), login: "dev".into(), bot: false },
         at: At::UNIX_EPOCH,
         ground: Ground::Permission(Permission::Write),
-        asked: None,
+        request_id: None,
     }
 }
 

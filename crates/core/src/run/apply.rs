@@ -91,7 +91,7 @@ impl Run {
             Transition::Attributed { cause } => self.attribute(at, cause),
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
             Transition::Cancelled { cancel } => self.cancel = Some(cancel),
-            Transition::Asked { asked, answer } => self.answer_request(at, asked, answer),
+            Transition::Asked { request, answer } => self.answer_request(at, request, answer),
             Transition::Questioned { asked, until } => self.question(at, asked, until),
             Transition::Answered { n, answer } => {
                 self.record_answer_to(n, RecordedAnswer { at, by: None, answer });
@@ -196,18 +196,18 @@ impl Run {
         self.start = Some(start);
     }
 
-    fn answer_request(&mut self, at: At, asked: PersonRequest, answer: String) {
-        if self.requests.iter().any(|answered| answered.asked.id == asked.id) {
+    fn answer_request(&mut self, at: At, request: PersonRequest, answer: String) {
+        if self.requests.iter().any(|answered| answered.request.id == request.id) {
             return;
         }
-        match &asked.what {
+        match &request.what {
             Request::Stop => {
-                let (by, how) = (Some(asked.by.clone()), CancelHow::Stopped);
+                let (by, how) = (Some(request.by.clone()), CancelHow::Stopped);
                 self.cancel.get_or_insert(Cancel { by, how, at });
             }
             Request::Budget { usd } => self.budget = *usd,
             Request::Answer { .. } | Request::Allow { .. } | Request::Deny { .. } => {
-                self.record_requested_answer(at, &asked);
+                self.record_requested_answer(at, &request);
             }
             Request::Retry
             | Request::Say { .. }
@@ -215,7 +215,7 @@ impl Run {
             | Request::Release
             | Request::Unclear { .. } => {}
         }
-        self.requests.push(AnsweredRequest { asked, at, answer, turn: None });
+        self.requests.push(AnsweredRequest { request, at, answer, turn: None });
     }
 
     /// Records an interval without a control plane. Nobody could have answered the agent's
@@ -247,8 +247,9 @@ impl Run {
         let n = self.turn().map_or(1, |turn| turn.n + 1);
         if cause == TurnCause::Said {
             let unsaid: Vec<String> =
-                self.undelivered_messages().map(|answered| answered.asked.id.clone()).collect();
-            for answered in self.requests.iter_mut().filter(|one| unsaid.contains(&one.asked.id)) {
+                self.undelivered_messages().map(|answered| answered.request.id.clone()).collect();
+            for answered in self.requests.iter_mut().filter(|one| unsaid.contains(&one.request.id))
+            {
                 answered.turn = Some(n);
             }
         }

@@ -145,7 +145,7 @@ impl Run {
     pub fn retry_asked_since(&self, at: At) -> bool {
         self.requests
             .iter()
-            .any(|answered| answered.asked.what == Request::Retry && answered.at >= at)
+            .any(|answered| answered.request.what == Request::Retry && answered.at >= at)
     }
 
     /// The ledger of this run.

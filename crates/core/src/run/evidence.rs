@@ -44,9 +44,9 @@ impl Run {
 
     fn released(&self) -> Option<ReleaseEvidence> {
         let release = self.release.as_ref()?;
-        let how = match (self.dispatcher, &release.asked) {
+        let how = match (self.dispatcher, &release.request_id) {
             (Dispatcher::Loop, None) => ReleasedBy::Label { label: release.label.clone() },
-            (Dispatcher::Loop, Some(asked)) => ReleasedBy::Asked { request: asked.clone() },
+            (Dispatcher::Loop, Some(id)) => ReleasedBy::Asked { request: id.clone() },
             (Dispatcher::Person, _) => ReleasedBy::Command,
         };
         Some(ReleaseEvidence {

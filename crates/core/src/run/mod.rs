@@ -143,8 +143,8 @@ pub struct Release {
     /// The label that they released it with.
     pub label: String,
     /// The id of the request for it, if our own account added the label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<String>,
+    #[serde(default, rename = "asked", skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// An issue's text as it was accepted.
@@ -201,7 +201,8 @@ pub struct PostedComment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnsweredRequest {
     /// The request.
-    pub asked: PersonRequest,
+    #[serde(rename = "asked")]
+    pub request: PersonRequest,
     /// When the run took it.
     pub at: At,
     /// What was done about it.

@@ -37,7 +37,7 @@ impl Run {
     /// Messages of people that no finished turn has given to the agent.
     pub fn undelivered_messages(&self) -> impl Iterator<Item = &AnsweredRequest> {
         self.requests.iter().filter(move |answered| {
-            let words = matches!(answered.asked.what, Request::Say { .. });
+            let words = matches!(answered.request.what, Request::Say { .. });
             words && !answered.turn.is_some_and(|n| self.came_through(n))
         })
     }
@@ -45,7 +45,7 @@ impl Run {
     /// The messages that turn `n` was begun for, oldest first.
     pub fn messages_for(&self, n: u32) -> String {
         let said = self.requests.iter().filter(|answered| answered.turn == Some(n));
-        let texts = said.filter_map(|answered| match &answered.asked.what {
+        let texts = said.filter_map(|answered| match &answered.request.what {
             Request::Say { text } => Some(text.as_str()),
             Request::Retry
             | Request::Stop

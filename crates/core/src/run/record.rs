@@ -46,7 +46,8 @@ pub struct Observation {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub far: bool,
     /// People's requests that the run has not answered.
-    pub asked: Vec<PersonRequest>,
+    #[serde(rename = "asked")]
+    pub requests: Vec<PersonRequest>,
     /// The most that the caps of a day let its budget be; none without such a cap, or where nobody
     /// asks for another budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,11 +155,12 @@ pub fn record(
 ) -> Vec<Transition> {
     let mut found = Vec::new();
     // One request at a time, because it may change how the next is answered.
-    let new =
-        |asked: &&PersonRequest| run.requests.iter().all(|answered| answered.asked.id != asked.id);
-    let taken = seen.asked.iter().filter(new).find_map(|asked| {
-        let answer = answer(run, asked, seen.budget_room).ok()?;
-        Some(Transition::Asked { asked: asked.clone(), answer })
+    let new = |request: &&PersonRequest| {
+        run.requests.iter().all(|answered| answered.request.id != request.id)
+    };
+    let taken = seen.requests.iter().filter(new).find_map(|request| {
+        let answer = answer(run, request, seen.budget_room).ok()?;
+        Some(Transition::Asked { request: request.clone(), answer })
     });
     found.extend(taken);
     if let Some(issue) = &seen.issue {

@@ -44,13 +44,15 @@ pub struct Leaves {
 }
 
 impl Release {
-    /// Whether the issue was released by the request `asked`. A label that a person added by a
+    /// Whether the issue was released by `request`. A label that a person added by a
     /// command has the time of the request, to the second, as trackers tell time.
-    pub fn is_for(&self, asked: &PersonRequest) -> bool {
-        asked.what == Request::Release
-            && match &self.asked {
-                Some(id) => *id == asked.id,
-                None => asked.by.id == self.by.id && asked.at.as_second() == self.at.as_second(),
+    pub fn is_for(&self, request: &PersonRequest) -> bool {
+        request.what == Request::Release
+            && match &self.request_id {
+                Some(id) => *id == request.id,
+                None => {
+                    request.by.id == self.by.id && request.at.as_second() == self.at.as_second()
+                }
             }
     }
 }

@@ -185,7 +185,8 @@ pub enum Transition {
     /// The run took a person's request.
     Asked {
         /// The request.
-        asked: PersonRequest,
+        #[serde(rename = "asked")]
+        request: PersonRequest,
         /// What was done about it.
         answer: String,
     },

@@ -53,8 +53,8 @@ fn run(issue: &str, second: i64) -> Run {
 
 fn asks(second: i64, what: Request) -> Steer {
     let id = "comment:o/r:5".to_owned();
-    let asked = PersonRequest { id, by: who("ann"), at: at(second), what };
-    Steer::Run { run: run("o/r#7", 10).id, asked }
+    let request = PersonRequest { id, by: who("ann"), at: at(second), what };
+    Steer::Run { run: run("o/r#7", 10).id, request }
 }
 
 fn steered(

@@ -130,9 +130,9 @@ fn check_asked(asked: &[&str], events: &[&str], expected: Result<&str, &str>) {
     let events: Vec<_> = events.iter().map(|e| event(e)).collect();
     let behalf = OnBehalf { own: "id-afk[bot]", asked: &asked };
     let seen = match trust(&events, READY, &TrustPolicy::default(), behalf, &permission_of) {
-        Trust::Trusted { by, at, asked, .. } => {
-            let asked = asked.unwrap_or_else(|| "no request".to_owned());
-            Ok(format!("{} at {} by {asked}", by.login, at.as_second()))
+        Trust::Trusted { by, at, request_id, .. } => {
+            let request = request_id.unwrap_or_else(|| "no request".to_owned());
+            Ok(format!("{} at {} by {request}", by.login, at.as_second()))
         }
         Trust::Refused { why } => Err(why.to_string()),
     };

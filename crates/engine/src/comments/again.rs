@@ -43,7 +43,7 @@ impl Engine {
                 continue;
             }
             if let Err(error) = self.answer_ended(config, &run, &open).await {
-                let (issue, id, error) = (&run.issue, &open.asked.id, error.chain());
+                let (issue, id, error) = (&run.issue, &open.request.id, error.chain());
                 tracing::warn!(%issue, request = id, error, "a request was not carried out; will try again");
                 undone.insert(run.issue.repo);
             }
@@ -52,7 +52,7 @@ impl Engine {
     }
 
     async fn answer_ended(&self, config: &Policy, run: &Run, open: &OpenRequest) -> PortResult<()> {
-        let asked = &open.asked;
+        let asked = &open.request;
         let said = match &asked.what {
             Request::Release => match self.release_leased(config, run, asked).await? {
                 Some(said) => said,

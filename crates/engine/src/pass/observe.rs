@@ -64,12 +64,12 @@ impl Pass<'_> {
             }
         }
         seen.staging = seen.staging || self.has_unrecorded_answer().await?;
-        let asked = self.open_requests().await?;
-        if asked.iter().any(|asked| matches!(asked.what, Request::Budget { .. })) {
+        let requests = self.open_requests().await?;
+        if requests.iter().any(|request| matches!(request.what, Request::Budget { .. })) {
             let (store, now) = (&*self.ports().store, self.now());
             seen.budget_room = budget_room(store, &self.config, &self.run, now).await?;
         }
-        seen.asked = asked;
+        seen.requests = requests;
         if let Some(n) = scope.turn {
             let (turn, link) = self.turn(n).await;
             seen.thread_link = link;

@@ -30,23 +30,24 @@ impl Pass<'_> {
     /// Requests that have no answer yet, oldest first.
     pub(super) async fn open_requests(&self) -> PortResult<Vec<PersonRequest>> {
         let all = self.ports().store.requests(self.run.id).await?;
-        let open = all.into_iter().filter(|request| request.answered.is_none());
-        Ok(open.map(|request| request.asked).collect())
+        let open = all.into_iter().filter(|one| one.answered.is_none());
+        Ok(open.map(|open| open.request).collect())
     }
 
     /// Answers the open requests with what the record says was done, or why nothing was.
     pub(super) async fn answer_requests(&self, seen: &Observation) -> PortResult<()> {
-        for asked in &seen.asked {
-            let answered = self.run.requests.iter().find(|answered| answered.asked.id == asked.id);
+        for request in &seen.requests {
+            let answered =
+                self.run.requests.iter().find(|answered| answered.request.id == request.id);
             let text = match answered {
                 Some(answered) => answered.answer.clone(),
-                None => match answer(&self.run, asked, seen.budget_room) {
+                None => match answer(&self.run, request, seen.budget_room) {
                     Err(why) => why,
                     // Not recorded yet: the next pass does it.
                     Ok(_) => continue,
                 },
             };
-            self.ports().store.answer(&asked.id, &text, self.now()).await?;
+            self.ports().store.answer(&request.id, &text, self.now()).await?;
         }
         Ok(())
     }

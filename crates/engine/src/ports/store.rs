@@ -397,7 +397,7 @@ pub trait Store: Send + Sync {
     /// Returns what was spent on the day (UTC) of `since`, and what live runs reserve now.
     async fn spent(&self, since: At) -> PortResult<Spent>;
     /// Stores a request to `run`; false if one with its id is stored already.
-    async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool>;
+    async fn add_request(&self, run: RunId, request: &PersonRequest) -> PortResult<bool>;
     /// Returns the requests to `run`, oldest first.
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>>;
     /// Returns the requests to any run on `issue`, oldest first.
@@ -431,7 +431,7 @@ pub struct Spent {
 pub struct Requested {
     /// The request.
     #[serde(flatten)]
-    pub asked: PersonRequest,
+    pub request: PersonRequest,
     /// When the request was answered, and the text of the answer; none while it is open.
     pub answered: Option<(At, String)>,
 }
@@ -444,7 +444,7 @@ pub struct OpenRequest {
     /// The run that the request is for.
     pub run: RunId,
     /// The request.
-    pub asked: PersonRequest,
+    pub request: PersonRequest,
 }
 
 /// The key of a remembered result.

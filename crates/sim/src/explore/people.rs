@@ -176,7 +176,7 @@ fn ask(world: &mut World, issue: &str, words: &str) {
     let live = runs.iter().find(|run| run.settled_at.is_none() && run.issue.to_string() == issue);
     let Some(run) = live.map(|run| run.id) else { return };
     let id = format!("by-hand:{}", world.store.requests.len());
-    world.ask(run, &PersonRequest { id, by: person("ann"), at: world.now, what });
+    world.add_request(run, &PersonRequest { id, by: person("ann"), at: world.now, what });
 }
 
 /// Adds the program of every stage to `programs`, or removes it.

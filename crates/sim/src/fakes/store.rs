@@ -189,8 +189,8 @@ impl Store for Sim {
         self.call("store.spent", |world| Ok(world.spent())).await
     }
 
-    async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool> {
-        self.call("store.ask", |world| Ok(world.ask(run, asked))).await
+    async fn add_request(&self, run: RunId, request: &PersonRequest) -> PortResult<bool> {
+        self.call("store.add_request", |world| Ok(world.add_request(run, request))).await
     }
 
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {

@@ -97,17 +97,17 @@ impl StoreWorld {
         let runs = self.all();
         let of = |run: &RunId| runs.iter().any(|one| one.id == *run && one.issue == *issue);
         let on = self.requests.iter().filter(|(run, _)| of(run));
-        on.map(|(_, request)| request.asked.clone()).collect()
+        on.map(|(_, requested)| requested.request.clone()).collect()
     }
 
     /// The requests without an answer whose number, from 1, is greater than `after`.
     pub fn open_requests(&self, after: u64) -> Vec<OpenRequest> {
         let numbered = (1_u64..).zip(&self.requests).filter(|(seq, _)| *seq > after);
         let open = numbered.filter(|(_, (_, request))| request.answered.is_none());
-        let open = open.map(|(seq, (run, request))| OpenRequest {
+        let open = open.map(|(seq, (run, requested))| OpenRequest {
             seq,
             run: *run,
-            asked: request.asked.clone(),
+            request: requested.request.clone(),
         });
         open.collect()
     }
@@ -383,17 +383,17 @@ impl World {
     }
 
     /// Records a person's request; false if it is recorded already.
-    pub fn ask(&mut self, run: RunId, asked: &PersonRequest) -> bool {
-        if self.store.requests.iter().any(|(_, other)| other.asked.id == asked.id) {
+    pub fn add_request(&mut self, run: RunId, request: &PersonRequest) -> bool {
+        if self.store.requests.iter().any(|(_, other)| other.request.id == request.id) {
             return false;
         }
-        let request = Requested { asked: asked.clone(), answered: None };
-        self.store.requests.push((run, request));
+        let requested = Requested { request: request.clone(), answered: None };
+        self.store.requests.push((run, requested));
         true
     }
 
     pub(crate) fn answer(&mut self, id: &str, answer: &str, now: At) -> PortResult<()> {
-        let found = self.store.requests.iter_mut().find(|(_, other)| other.asked.id == id);
+        let found = self.store.requests.iter_mut().find(|(_, other)| other.request.id == id);
         let Some((_, request)) = found else {
             return Err(self.complain(format!("no request {id}")));
         };

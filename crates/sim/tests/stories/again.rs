@@ -95,7 +95,7 @@ async fn a_trusted_comment_releases_the_issue_again_in_its_authors_name_and_once
     let release = all[1].release.clone().expect("a release");
     assert_eq!((release.by, release.at), (person("ann"), written.at));
     assert_eq!(release.permission, Some(Permission::Write));
-    assert_eq!(release.asked, Some(format!("comment:o/r:{}", written.id)));
+    assert_eq!(release.request_id, Some(format!("comment:o/r:{}", written.id)));
     assert_eq!(answers(&story), [Some("the issue is released again".to_owned())]);
     assert!(comment_of(&story, 0).contains("- ann, "), "{}", comment_of(&story, 0));
     assert!(comment_of(&story, 0).contains("released again"));

@@ -17,7 +17,7 @@ fn write(story: &Story, body: &str, by: &Actor) {
 fn requests(story: &Story) -> Vec<String> {
     story.sim.with(|world| {
         let all = world.store.requests.iter();
-        all.map(|(_, request)| format!("{} {}", request.asked.id, request.asked.by.id)).collect()
+        all.map(|(_, one)| format!("{} {}", one.request.id, one.request.by.id)).collect()
     })
 }
 
@@ -286,7 +286,7 @@ const HEARING: [&str; 6] = [
     "tracker.own_account",
     "tracker.permission",
     "store.runs",
-    "store.ask",
+    "store.add_request",
     "store.note_comments_read",
 ];
 

@@ -173,7 +173,7 @@ async fn a_request_reaches_a_run_that_waits_within_two_seconds() {
             let what = Request::Budget { usd: Usd::dollars(20) };
             let asked =
                 PersonRequest { id: "a".to_owned(), by: person("ann"), at: world.now, what };
-            world.ask(run.id, &asked);
+            world.add_request(run.id, &asked);
             world.now
         });
         let waited = world.now.duration_since(since);
@@ -495,7 +495,7 @@ async fn while_everything_hangs_switches_requests_and_the_heartbeat_do_not() {
             let what = Request::Budget { usd: Usd::dollars(120) };
             let asked =
                 PersonRequest { id: "a".to_owned(), by: person("ann"), at: world.now, what };
-            world.ask(run.id, &asked);
+            world.add_request(run.id, &asked);
             world.now
         });
         if run.budget != Usd::dollars(120) {

@@ -218,7 +218,7 @@ async fn a_budget_beyond_the_caps_of_the_day_is_refused_with_the_room_that_is_le
             .run()
             .requests
             .iter()
-            .map(|answered| answered.asked.id.clone())
+            .map(|answered| answered.request.id.clone())
             .collect::<Vec<_>>();
         assert_eq!(taken, ["c", "e"]);
         assert_eq!(story.run().budget, Usd::dollars(20));

@@ -186,7 +186,7 @@ async fn a_run_beside_another_ends_when_its_pull_request_is_closed_or_it_is_stop
     let stopped = |world: &mut World| {
         let (run, at, by) = (run_of(world, 7).id, world.now, person("ann"));
         let asked = PersonRequest { id: "stop".to_owned(), at, by, what: Request::Stop };
-        world.ask(run, &asked);
+        world.add_request(run, &asked);
     };
     let enough: [&dyn Fn(&mut World); 2] = [&closed, &stopped];
     for act in enough {

@@ -312,7 +312,7 @@ async fn only_a_retry_goes_on_from_what_was_left() {
         story.sim.with(|world| {
             if asked {
                 let (id, by, at) = ("cli:1".to_owned(), person("ann"), world.now);
-                world.ask(old.id, &PersonRequest { id, by, at, what: Request::Release });
+                world.add_request(old.id, &PersonRequest { id, by, at, what: Request::Release });
                 for (_, request) in &mut world.store.requests {
                     request.answered = Some((at, "the issue is released again".to_owned()));
                 }

@@ -159,7 +159,7 @@ hand_on! {
     rung(id: &str, owner: &str, now: At) -> ();
     not_rung(id: &str, owner: &str, error: &str, again: Option<At>, now: At) -> ();
     spent(since: At) -> Spent;
-    ask(run: RunId, asked: &PersonRequest) -> bool;
+    add_request(run: RunId, request: &PersonRequest) -> bool;
     requests(run: RunId) -> Vec<Requested>;
     requests_on(issue: &IssueRef) -> Vec<PersonRequest>;
     open_requests(after: u64) -> Vec<OpenRequest>;

@@ -144,7 +144,7 @@ fn by_whom(requested: &operations::RequestMade, who: Option<&Worker>) -> String 
         Some(Worker::Daemon(daemon)) => format!("`afk serve` (pid {})", daemon.pid),
         Some(Worker::Other(other)) => format!("the afk that works this run (pid {})", other.pid),
         None => {
-            let so = match requested.asked.what {
+            let so = match requested.request.what {
                 Request::Stop => "the run and its agent go on",
                 _ => "nothing has changed yet",
             };

@@ -224,5 +224,8 @@ pub(crate) fn requests() -> Vec<Requested> {
     let budget = asked("a", 70, Request::Budget { usd: Usd::dollars(20) });
     let said = asked("b", 80, Request::Say { text: "Mind the\nhinges.".to_owned() });
     let answer = Some((at(71), "the budget is $20.00, of which $0.42 is spent".to_owned()));
-    vec![Requested { asked: budget, answered: answer }, Requested { asked: said, answered: None }]
+    vec![
+        Requested { request: budget, answered: answer },
+        Requested { request: said, answered: None },
+    ]
 }

@@ -121,14 +121,14 @@ fn ask(ask: &AskView, paint: Paint) -> String {
     out.join("\n")
 }
 
-fn request(request: &Requested) -> String {
-    let asked = &request.asked;
-    let by = line(&asked.by.login, 40);
-    let answer = match &request.answered {
+fn request(requested: &Requested) -> String {
+    let request = &requested.request;
+    let by = line(&request.by.login, 40);
+    let answer = match &requested.answered {
         Some((_, answer)) => line(answer, 200),
         None => "pending".to_owned(),
     };
-    format!("  {by}, {}: {}: {answer}", moment(asked.at), verb(&asked.what))
+    format!("  {by}, {}: {}: {answer}", moment(request.at), verb(&request.what))
 }
 
 fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {

@@ -101,9 +101,9 @@ fn describe(transition: &Transition) -> String {
             let by = cancel.by.as_ref().map(|by| format!(" by {}", line(&by.login, 40)));
             format!("cancelled{}: {}", by.unwrap_or_default(), cancel.how.sentence())
         }
-        Transition::Asked { asked, answer } => {
-            let by = line(&asked.by.login, 40);
-            format!("{by} requested: {}: {}", verb(&asked.what), line(answer, 200))
+        Transition::Asked { request, answer } => {
+            let by = line(&request.by.login, 40);
+            format!("{by} requested: {}: {}", verb(&request.what), line(answer, 200))
         }
         Transition::Questioned { asked, until } => {
             let what = if asked.question { "asks" } else { "asks for a permission" };

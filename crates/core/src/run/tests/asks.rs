@@ -32,7 +32,7 @@ fn asking(asked: &[(&str, bool, i64)]) -> Run {
 #[track_caller]
 fn taken(run: &Run, second: i64, asked: &PersonRequest) -> Run {
     let names = Names { ready: "ready", in_progress: "busy" };
-    let seen = Observation { asked: vec![asked.clone()], ..Observation::default() };
+    let seen = Observation { requests: vec![asked.clone()], ..Observation::default() };
     let found = record(run, &seen, names, &limits(), at(second));
     assert_eq!(found.len(), 1, "{found:?}");
     let mut after = run.clone();
@@ -134,7 +134,10 @@ fn the_first_answer_stays_whoever_gives_it() {
         let why = crate::request::answer(&late, &said(390, what), None).unwrap_err();
         assert!(why.contains("already answered by policy"), "{why}");
     }
-    late.apply(at(410), Transition::Asked { asked: said(390, allow(None)), answer: String::new() });
+    late.apply(
+        at(410),
+        Transition::Asked { request: said(390, allow(None)), answer: String::new() },
+    );
     let given: Vec<_> = late.questions().map(|one| one.given.clone()).collect();
     assert!(matches!(
         &given[0],
@@ -239,7 +242,7 @@ fn a_permission_that_is_not_shown_whole_is_only_refused() {
     let refused = crate::request::answer(&run, &said(200, allow(Some(1))), None).unwrap_err();
     assert!(refused.contains("question 1 is not shown whole"), "{refused}");
     let names = Names { ready: "ready", in_progress: "busy" };
-    let seen = Observation { asked: vec![said(200, allow(Some(1)))], ..Observation::default() };
+    let seen = Observation { requests: vec![said(200, allow(Some(1)))], ..Observation::default() };
     assert_eq!(record(&run, &seen, names, &limits(), at(200)), []);
     let denied = taken(&run, 200, &said(200, deny(Some(1))));
     assert!(denied.questions().next().unwrap().given.is_some());

@@ -60,7 +60,7 @@ fn admitted() -> Run {
             at: at(-60),
             permission: Some(Permission::Write),
             label: "ready".to_owned(),
-            asked: None,
+            request_id: None,
         }),
         pinned: Pinned {
             title: "Say two".to_owned(),
@@ -226,7 +226,7 @@ fn request(id: &str, what: Request) -> PersonRequest {
 }
 
 fn asked(id: &str, what: Request) -> Transition {
-    Transition::Asked { asked: request(id, what), answer: "taken".to_owned() }
+    Transition::Asked { request: request(id, what), answer: "taken".to_owned() }
 }
 
 fn reset(onto: char) -> Transition {

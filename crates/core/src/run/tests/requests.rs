@@ -7,9 +7,9 @@ fn say(text: &str) -> Request {
     Request::Say { text: text.to_owned() }
 }
 
-fn look(run: &Run, asked: Vec<PersonRequest>) -> Vec<Transition> {
+fn look(run: &Run, requests: Vec<PersonRequest>) -> Vec<Transition> {
     let names = Names { ready: "ready", in_progress: "busy" };
-    record(run, &Observation { asked, ..Observation::default() }, names, &limits(), at(50))
+    record(run, &Observation { requests, ..Observation::default() }, names, &limits(), at(50))
 }
 
 /// Lets `run` take these requests, pass by pass; returns how many it takes.

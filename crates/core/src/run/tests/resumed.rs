@@ -133,9 +133,9 @@ fn it_begins_with_the_head_or_not_at_all() {
 
 #[test]
 fn a_release_is_for_the_request_that_asked_for_it() {
-    let of = |asked: Option<&str>, second| super::super::Release {
+    let of = |id: Option<&str>, second| super::super::Release {
         at: at(second),
-        asked: asked.map(str::to_owned),
+        request_id: id.map(str::to_owned),
         ..admitted().release.unwrap()
     };
     let wants = |id: &str| request(id, Request::Release);

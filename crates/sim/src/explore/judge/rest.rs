@@ -71,8 +71,9 @@ impl Judge {
         }
         for (_, request) in &world.store.requests {
             if request.answered.is_none() {
-                let asked = &request.asked;
-                self.wrong.push(format!("{:?} of {} was never answered", asked.what, asked.by.id));
+                let request = &request.request;
+                self.wrong
+                    .push(format!("{:?} of {} was never answered", request.what, request.by.id));
             }
         }
         for (issue, record) in &world.tracker.issues {
@@ -83,7 +84,7 @@ impl Judge {
             let of_issue = |run: &RunId| runs.iter().any(|one| one.id == *run);
             let asked =
                 world.store.requests.iter().filter(|(run, request)| {
-                    request.asked.what == Request::Release && of_issue(run)
+                    request.request.what == Request::Release && of_issue(run)
                 });
             // A run whose base fails begins nothing and spends nothing, and is admitted again now
             // and then.

@@ -138,7 +138,10 @@ pub(super) const TAKEN_BACK: Plot = Plot {
         if *done == 0 && !world.pulls.opened.is_empty() {
             let run = world.store.all().pop().expect("a run").id;
             let (by, at) = (person("ann"), world.now);
-            world.ask(run, &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop });
+            world.add_request(
+                run,
+                &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop },
+            );
             *done = 1;
         }
     },
@@ -191,7 +194,10 @@ pub(super) const FAR_STOPPED: Plot = Plot {
         if *done == 0 && at_work(world) {
             let run = world.store.all().pop().expect("a run").id;
             let (by, at) = (person("ann"), world.now);
-            world.ask(run, &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop });
+            world.add_request(
+                run,
+                &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop },
+            );
             *done = 1;
         }
     },
@@ -354,7 +360,10 @@ pub(super) const LET_GO: Plot = Plot {
         if *done == 0 && at_work(world) {
             let run = world.store.all().pop().expect("a run").id;
             let (by, at) = (person("ann"), world.now);
-            world.ask(run, &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop });
+            world.add_request(
+                run,
+                &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop },
+            );
             *done = 1;
         }
     },
