@@ -62,7 +62,7 @@ const TREE_TELLS: &str = "a test that asks for the change itself is red without 
     it; whether it says anything about what it does, only a reader can tell";
 const OWN_PROCESS: &str = "code that a test loads can do in the test's process what it likes, also \
     end it with success or disarm its assertions; a text that no runner accepts is still refused, so \
-    the test counts as heard";
+    the test counts as run";
 const RULE_WEAKER: &str = "a change may change what existing tests demand: the proof is called \
     weaker and names them, and `proof.existing_tests = \"must-hold\"` refuses it";
 const AMONG_CODE: &str = "tests among the code cannot be put back by path: the proof is called \

@@ -2,13 +2,13 @@
 //!
 //! Used by `decide`, which asks for the runs that are missing. The candidate is run with the tests
 //! and what runs them as they were. Where that fails but the candidate passes, it matters what the
-//! change did to the tests: tests that are gone, skipped or no longer heard hide a failure, while
+//! change did to the tests: tests that are gone, skipped or no longer run hide a failure, while
 //! edited lines change what is demanded. A script that runs the tests may also be what they test:
 //! the tests as they were must pass with its new version, too. On a base that fails, such a run
 //! fails, too, and the reports say whether it breaks a test. Tests that are gone from among the
 //! code are in none of these runs, so they are only named.
 
-use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
+use super::decide::{Allowance, Proof, TreeOutcome, must_have_begun, passed};
 use super::grown::only_grows;
 use super::lost_tests::losing_tests;
 use super::policy::ExistingTests;
@@ -66,7 +66,7 @@ impl Proof<'_> {
                 Err(ProofRefusal::NeedsItsRunner { paths, label })
             }
             TreeOutcome::Passes(_) if !passed(silenced) => {
-                sandbox_held(TreeRole::OldRunnerSilenced, silenced).map(|()| None)
+                must_have_begun(TreeRole::OldRunnerSilenced, silenced).map(|()| None)
             }
             TreeOutcome::Passes(_) | TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_) => {
                 Ok(Some(Reservation::OwnRunner { paths }))
@@ -128,20 +128,20 @@ impl Proof<'_> {
     }
 
     /// Returns the reservations, or the refusal, for a change with which the tests as they were
-    /// fail; where nothing is known that is `hiding` it, tests may be heard no longer.
+    /// fail; where nothing is known that is `hiding` it, tests may be run no longer.
     fn fails_as_before(
         &self,
         mut hiding: Vec<TreePath>,
         missing: &mut Missing,
     ) -> Result<Vec<Reservation>, ProofRefusal> {
         if hiding.is_empty() {
-            hiding = self.unheard(|_| true, missing)?;
+            hiding = self.no_longer_run(|_| true, missing)?;
         }
         self.holds_no_longer(hiding)
     }
 
     /// As `kept`, on a base that fails: by the reports, the candidate with the tests as they were
-    /// must break no test that passes on `base`. Which tests are heard is not asked, because the
+    /// must break no test that passes on `base`. Which tests are run is not asked, because the
     /// reports name them.
     pub(super) fn kept_by_report(
         &self,
@@ -297,7 +297,7 @@ impl Proof<'_> {
         // Where code changed, the tests as they were have passed on it by now, so that only moved
         // tests may have been lost.
         let asked = |fate| alone || fate == TestFate::Moved;
-        removed.extend(self.unheard(asked, missing)?);
+        removed.extend(self.no_longer_run(asked, missing)?);
         self.without(removed, alone)
     }
 
@@ -321,14 +321,14 @@ impl Proof<'_> {
         self.inputs.policy.config().existing_tests == ExistingTests::MustHold
     }
 
-    /// Returns the existing tests that are still there, and that `verify` heard on the base, but
+    /// Returns the existing tests that are still there, and that `verify` ran on the base, but
     /// hears no longer as or where they are now.
-    fn unheard(
+    fn no_longer_run(
         &self,
         chosen: impl Fn(TestFate) -> bool,
         missing: &mut Missing,
     ) -> Result<Vec<TreePath>, ProofRefusal> {
-        let mut unheard = Vec::new();
+        let mut no_longer_run = Vec::new();
         for share in (0..).take(SHARES) {
             let trees = self.trees();
             let tests: Vec<&TestChange<'_>> = trees.share(share).collect();
@@ -340,7 +340,7 @@ impl Proof<'_> {
                 None => continue,
                 Some(record) if passed(record) => {}
                 Some(record) => {
-                    sandbox_held(left, record)?;
+                    must_have_begun(left, record)?;
                     continue;
                 }
             }
@@ -348,13 +348,13 @@ impl Proof<'_> {
             let base = TreeRole::BaseSilenced(share);
             match self.or_missing(base, RunKind::FIRST, missing) {
                 Some(record) if !passed(record) => {
-                    sandbox_held(base, record)?;
-                    unheard.extend(tests.iter().map(|test| test.change.path.clone()));
+                    must_have_begun(base, record)?;
+                    no_longer_run.extend(tests.iter().map(|test| test.change.path.clone()));
                 }
                 Some(_) | None => {}
             }
         }
-        Ok(unheard)
+        Ok(no_longer_run)
     }
 
     /// Returns the tests that are gone or skipped, also those that are gone from among the code.

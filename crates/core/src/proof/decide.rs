@@ -186,7 +186,7 @@ impl<'a> Proof<'a> {
         let mut missing = Vec::new();
         let repeats = if only_tests { self.repeats() } else { 1 };
         let candidate = self.later(Candidate, repeats, &mut missing);
-        let heard = only_tests.then(|| self.heard(TreeRole::Red, &mut missing));
+        let tests_run = only_tests.then(|| self.check_tests_run(TreeRole::Red, &mut missing));
         let kept = self.as_before(TreeRole::Red, Some(&no_red), &mut missing);
         if !missing.is_empty() {
             return Err(missing);
@@ -196,7 +196,7 @@ impl<'a> Proof<'a> {
             Some(TreeOutcome::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
             Some(TreeOutcome::Fails(_)) => return Ok(ProofRefusal::CandidateFails.into()),
         }
-        if let Some(Err(refusal)) = heard {
+        if let Some(Err(refusal)) = tests_run {
             return Ok(refusal.into());
         }
         let reservations = match kept {
@@ -403,7 +403,7 @@ impl<'a> Proof<'a> {
         } else {
             self.or_missing(TreeRole::RedJudge, RunKind::FIRST, &mut missing)
         };
-        let heard = self.heard(red, &mut missing);
+        let tests_run = self.check_tests_run(red, &mut missing);
         let kept = if base_fails {
             self.kept_by_report(base, &mut missing)
         } else {
@@ -435,7 +435,7 @@ impl<'a> Proof<'a> {
                 return Ok(could_not_run(TreeRole::RedJudge, why));
             }
         }
-        if let Err(refusal) = heard {
+        if let Err(refusal) = tests_run {
             return Ok(refusal.into());
         }
         let mut reservations = match kept {
@@ -499,9 +499,9 @@ impl<'a> Proof<'a> {
         })
     }
 
-    /// Checks that `verify` hears the tests of the change: it must fail with them made unreadable.
+    /// Checks that `verify` runs the tests of the change: it must fail with them made unreadable.
     /// Passes if none of the files can be made unreadable.
-    fn heard(
+    fn check_tests_run(
         &self,
         red: TreeRole,
         missing: &mut Vec<(TreeRole, RunKind)>,
@@ -514,9 +514,9 @@ impl<'a> Proof<'a> {
         match self.or_missing(role, RunKind::FIRST, missing) {
             Some(record) if passed(record) => {
                 let paths = paths.into_iter().map(|(path, _, _)| path).collect();
-                Err(ProofRefusal::NotHeard { paths })
+                Err(ProofRefusal::TestsNotRun { paths })
             }
-            Some(record) => sandbox_held(role, record),
+            Some(record) => must_have_begun(role, record),
             None => Ok(()),
         }
     }
@@ -763,8 +763,8 @@ fn no_result(record: &RunRecord, base_fails: bool) -> Option<&CouldNotRun> {
 }
 
 /// Refuses a failing run whose command was never started; any other failure shows that the tests
-/// are heard.
-pub(super) fn sandbox_held(role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
+/// are run.
+pub(super) fn must_have_begun(role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
     match no_result(record, false) {
         Some(why) => Err(ProofRefusal::CouldNotRun { role, why: why.clone() }),
         None => Ok(()),

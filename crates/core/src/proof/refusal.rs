@@ -76,7 +76,8 @@ pub enum ProofRefusal {
         paths: Vec<TreePath>,
     },
     /// `verify` passes although the change's tests are made unreadable, so it does not run them.
-    NotHeard {
+    #[serde(rename = "not_heard")]
+    TestsNotRun {
         /// The tests.
         paths: Vec<TreePath>,
     },
@@ -149,7 +150,7 @@ impl ProofRefusal {
             | Self::Flaky { .. }
             | Self::DoesNotBuild { .. }
             | Self::JudgeTurnsGreen { .. }
-            | Self::NotHeard { .. }
+            | Self::TestsNotRun { .. }
             | Self::HidesFailures { .. }
             | Self::NeedsItsRunner { .. }
             | Self::ChangesTests { .. }
@@ -179,7 +180,7 @@ impl ProofRefusal {
             | Self::Flaky { .. }
             | Self::DoesNotBuild { .. }
             | Self::JudgeTurnsGreen { .. }
-            | Self::NotHeard { .. }
+            | Self::TestsNotRun { .. }
             | Self::ChangesTests { .. }
             | Self::TooWeak { .. }
             | Self::CouldNotRun { .. }
@@ -203,7 +204,7 @@ impl ProofRefusal {
             | Self::Flaky { .. }
             | Self::DoesNotBuild { .. }
             | Self::JudgeTurnsGreen { .. }
-            | Self::NotHeard { .. }
+            | Self::TestsNotRun { .. }
             | Self::HidesFailures { .. }
             | Self::NeedsItsRunner { .. }
             | Self::ChangesTests { .. }
@@ -237,7 +238,7 @@ impl ProofRefusal {
             Self::DoesNotBuild { role } => Some((*role, RunKind::Build)),
             Self::JudgeTurnsGreen { .. } => first(TreeRole::RedJudge),
             Self::NeedsItsRunner { .. } => first(TreeRole::OldRunner),
-            Self::NotHeard { .. } => first(TreeRole::Silenced),
+            Self::TestsNotRun { .. } => first(TreeRole::Silenced),
             Self::HidesFailures { .. } | Self::ChangesTests { .. } => first(TreeRole::Kept),
         }
     }
@@ -298,7 +299,7 @@ impl fmt::Display for ProofRefusal {
                  restore what runs the tests",
                 list(paths)
             ),
-            Self::NotHeard { paths } => write!(
+            Self::TestsNotRun { paths } => write!(
                 f,
                 "the tests have no effect: the candidate passes even with {} made unreadable; \
                  make the verify command run them",

@@ -117,7 +117,7 @@ pub enum Reservation {
         /// The tests.
         paths: Vec<TreePath>,
     },
-    /// The change's tests are heard only with the change's own version of what runs them.
+    /// The change's tests are run only with the change's own version of what runs them.
     OwnRunner {
         /// The judge files that it changes.
         paths: Vec<TreePath>,

@@ -264,7 +264,7 @@ mod tests {
         };
         let text = silenced("f\n}\n", "f\n}\ntest\n}\n", "g\n}\ntest\n}\n");
         assert_eq!(text, ["g\n}\n@)]}>`\n}\n"]);
-        // A line in a comment is made unreadable, too, and then is not heard.
+        // A line in a comment is made unreadable, too, and then is not run.
         assert_eq!(silenced("f\n", "f\nt\n", "f\n/*\nt\n*/\n"), ["f\n/*\n@)]}>`\n*/\n"]);
         assert!(silenced("f\n}\n", "f\n}\n}\n", "f\n}\n}\n").is_empty());
         // Without these lines, too, the file could not be read.

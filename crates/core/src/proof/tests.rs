@@ -350,7 +350,7 @@ fn tests_among_the_code_are_split_by_the_first_commit() {
     check("flaky", &flaky, no(ProofRefusal::Flaky { role: Split }));
     let paths = vec![path("src/lib.rs")];
     let comment = inline().with(Silenced, Judge(1), PASS);
-    check("stands in a comment", &comment, no(ProofRefusal::NotHeard { paths }));
+    check("stands in a comment", &comment, no(ProofRefusal::TestsNotRun { paths }));
     check("no first commit", &inline().set(|s| s.first = None), no(ProofRefusal::NoTest));
     let at = || path("src/lib.rs");
     let deletes = inline().set(|s| {

@@ -8,7 +8,7 @@ use super::{PathClass, ProofInputs, TreeRole, split};
 use crate::change::{Entry, Mode, TreePath, lines};
 
 /// Text that no test runner accepts: closing brackets that nothing opened, and characters that
-/// begin nothing. It does not end a comment or string, so that a line inside one stays unheard.
+/// begin nothing. It does not end a comment or string, so that a line inside one is never run.
 pub const UNREADABLE: &str = "@)]}>`\n<?php )]}\n";
 
 /// The number of shares into which existing tests are divided, at most. Each share is made

@@ -515,7 +515,7 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
         | Why::NoTest
         | Why::JudgeTurnsGreen { .. }
         | Why::TakenBack
-        | Why::NotHeard { .. }
+        | Why::TestsNotRun { .. }
         | Why::HidesFailures { .. }
         | Why::NeedsItsRunner { .. }
         | Why::ChangesTests { .. }

@@ -243,7 +243,11 @@ fn tests_of_a_new_package_fail_with_its_manifest_and_without_its_code() {
     let flaky = plain().with(RedJudge, Judge(2), PASS);
     check("flaky", &flaky, no(ProofRefusal::Flaky { role: RedJudge }));
     let deaf = plain().with(Silenced, Judge(1), PASS);
-    check("not heard", &deaf, no(ProofRefusal::NotHeard { paths: vec![path("new/tests/a.rs")] }));
+    check(
+        "not heard",
+        &deaf,
+        no(ProofRefusal::TestsNotRun { paths: vec![path("new/tests/a.rs")] }),
+    );
     let vacuous = no(ProofRefusal::Vacuous { role: Red });
     let steers = package("[package]\nname = \"new\"\n[lib]\npath = \"lib.rs\"\n");
     check("a manifest that steers", &steers, vacuous.clone());
@@ -257,9 +261,9 @@ fn tests_of_a_new_package_fail_with_its_manifest_and_without_its_code() {
 fn tests_that_nobody_hears_prove_nothing() {
     let deaf = honest().with(Silenced, Judge(1), PASS);
     let paths = vec![path("tests/new.rs")];
-    check("not heard", &deaf, no(ProofRefusal::NotHeard { paths: paths.clone() }));
+    check("not heard", &deaf, no(ProofRefusal::TestsNotRun { paths: paths.clone() }));
     let alone = deaf.set(|s| s.changes = s.changes.split_off(1));
-    check("tests alone, not heard", &alone, no(ProofRefusal::NotHeard { paths }));
+    check("tests alone, not heard", &alone, no(ProofRefusal::TestsNotRun { paths }));
 }
 
 #[test]
