@@ -151,7 +151,7 @@ impl<'a> Proof<'a> {
             Obligation::Answered(outcome) => Decision::plain(outcome),
             Obligation::Green { no_red } => self.green(no_red)?,
             Obligation::RedGreen { red } => self.red_green(red)?,
-            Obligation::Mends { or } => self.mends(or)?,
+            Obligation::FixesRedTest { or } => self.fixes_red_test(or)?,
         };
         Ok(self.strong_enough(decision))
     }
@@ -339,7 +339,9 @@ impl<'a> Proof<'a> {
         }
         let red = match self.obligation() {
             Obligation::RedGreen { red } => red,
-            Obligation::Answered(_) | Obligation::Green { .. } | Obligation::Mends { .. } => {
+            Obligation::Answered(_)
+            | Obligation::Green { .. }
+            | Obligation::FixesRedTest { .. } => {
                 return Ok(ProofRefusal::CandidateFails.into());
             }
         };
@@ -466,9 +468,9 @@ impl<'a> Proof<'a> {
         Ok(Decision { red_kind, red_tests, reservations, ..Decision::accepted(strength) })
     }
 
-    /// Decides a change without a test of its own: it must mend a test that fails on the base each
+    /// Decides a change without a test of its own: it must fix a test that fails on the base each
     /// time, and break none.
-    fn mends(&self, or: ProofRefusal) -> Step<Decision> {
+    fn fixes_red_test(&self, or: ProofRefusal) -> Step<Decision> {
         let first = self.first_of(&[TreeRole::Candidate, TreeRole::Base]);
         if !first.is_empty() {
             return Err(first);
@@ -485,7 +487,7 @@ impl<'a> Proof<'a> {
             return Ok(refusal.into());
         }
         let mut missing = Vec::new();
-        // Those of the base may include one that passes: what fails only at times is not mended.
+        // Those of the base may include one that passes: what fails only at times is not fixed.
         let reds = self.told(TreeRole::Base, &mut missing);
         let candidates = self.told(TreeRole::Candidate, &mut missing);
         if !missing.is_empty() {

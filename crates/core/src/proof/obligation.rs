@@ -16,9 +16,9 @@ pub(super) enum Obligation {
     Green { no_red: NoRed },
     /// Whether `red` fails and the candidate passes.
     RedGreen { red: TreeRole },
-    /// Whether the change, which has no test of its own, mends a test that already fails on the
+    /// Whether the change, which has no test of its own, fixes a test that already fails on the
     /// base. Where it does not, it is refused for `or`.
-    Mends { or: ProofRefusal },
+    FixesRedTest { or: ProofRefusal },
 }
 
 impl Proof<'_> {
@@ -62,8 +62,8 @@ impl Proof<'_> {
             (true, true, _) => Obligation::RedGreen { red: TreeRole::Red },
             (true, false, _) => match self.split() {
                 Some(Ok(())) => Obligation::RedGreen { red: TreeRole::Split },
-                Some(Err(fault)) => self.or_mends(ProofRefusal::NotSplit { fault }),
-                None => self.or_mends(ProofRefusal::NoTest),
+                Some(Err(fault)) => self.or_fixes_red_test(ProofRefusal::NotSplit { fault }),
+                None => self.or_fixes_red_test(ProofRefusal::NoTest),
             },
             // A test's dependencies may change along with it; what runs the tests may not, unless
             // it is among the tests itself.
@@ -93,9 +93,9 @@ impl Proof<'_> {
         Some(split::check(inputs.policy, first, inputs.diff, inputs.blobs))
     }
 
-    fn or_mends(&self, or: ProofRefusal) -> Obligation {
+    fn or_fixes_red_test(&self, or: ProofRefusal) -> Obligation {
         if self.inputs.policy.config().junit.is_some() {
-            Obligation::Mends { or }
+            Obligation::FixesRedTest { or }
         } else {
             Obligation::Answered(ProofOutcome::Refused(or))
         }

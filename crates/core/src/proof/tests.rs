@@ -449,7 +449,7 @@ fn on_a_failing_base_reports_decide() {
     check("honest", &story(), yes(Strength::ProvenByReport));
     assert_eq!(story().play(|_| 0).red_tests, ["new"]);
     let green = story().report(Candidate, PASS, &[("a", Passed), ("b", Passed), ("new", Passed)]);
-    check("mends all", &green, yes(Strength::ProvenByReport));
+    check("fixes all", &green, yes(Strength::ProvenByReport));
 
     let broken = |cases| no(ProofRefusal::Breaks { tests: cases });
     let breaks = story().report(Candidate, FAIL, &[("a", Failed), ("new", Passed)]);
@@ -491,19 +491,19 @@ fn on_a_failing_base_reports_decide() {
         let none = story().always(role, FAIL);
         check("no report", &none, no(ProofRefusal::NoReport { role }));
     }
-    // The change has only code, and mends a test that fails already.
+    // The change has only code, and fixes a test that fails already.
     let code = |changes: usize| story().set(|s| s.changes.truncate(changes));
     let passes = [("a", Passed), ("b", Passed)];
-    let mends = || code(1).report(Candidate, PASS, &passes);
-    check("code mends", &mends(), yes(Strength::ProvenByReport));
-    assert_eq!(mends().play(|_| 0).red_tests, ["b"]);
-    check("mends nothing", &code(1), no(ProofRefusal::NoRedTest));
-    let flaky = at(mends(), Base, 2, PASS, &passes);
+    let fixes = || code(1).report(Candidate, PASS, &passes);
+    check("code fixes", &fixes(), yes(Strength::ProvenByReport));
+    assert_eq!(fixes().play(|_| 0).red_tests, ["b"]);
+    check("fixes nothing", &code(1), no(ProofRefusal::NoRedTest));
+    let flaky = at(fixes(), Base, 2, PASS, &passes);
     check("passes on the base at times", &flaky, no(ProofRefusal::NoRedTest));
-    let flaky = at(mends(), Candidate, 2, FAIL, &[("a", Passed), ("b", Failed)]);
+    let flaky = at(fixes(), Candidate, 2, FAIL, &[("a", Passed), ("b", Failed)]);
     check("fails with it at times", &flaky, no(ProofRefusal::NoRedTest));
-    let green_base = mends().report(Base, PASS, &passes);
-    check("nothing to mend", &green_base, no(ProofRefusal::NoTest));
+    let green_base = fixes().report(Base, PASS, &passes);
+    check("nothing to fix", &green_base, no(ProofRefusal::NoTest));
 }
 
 #[test]
