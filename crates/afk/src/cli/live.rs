@@ -49,9 +49,9 @@ impl Watch for EngineWatch {
         let ports = self.engine.ports();
         let mut ids = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if self.only.is_none() {
-            match ports.store.live().await {
+            match ports.store.live_runs().await {
                 Ok(live) => {
-                    let fresh = live.iter().map(|stored| stored.run.id);
+                    let fresh = live.iter().map(|one| one.run);
                     let fresh: Vec<_> = fresh.filter(|id| !ids.contains(id)).collect();
                     ids.extend(fresh);
                 }

@@ -41,6 +41,13 @@ pub struct LiveRun {
     pub holds_lock: bool,
 }
 
+impl LiveRun {
+    /// Whether the run has stepped aside while people decide on its pull request.
+    pub fn is_aside(&self) -> bool {
+        !self.holds_lock
+    }
+}
+
 /// The limits that are checked again in the transaction in which a run gets a repo's lock or more
 /// budget.
 #[derive(Debug, Clone)]
@@ -306,7 +313,7 @@ pub trait Store: Send + Sync {
     async fn commit(&self, commit: Commit) -> PortResult<Committed>;
     /// Returns every run that is not settled.
     async fn live(&self) -> PortResult<Vec<StoredRun>>;
-    /// Returns the ids and issues of the live runs without their records: called twice a second.
+    /// Returns the live runs without their records, for callers that call often and need no more.
     async fn live_runs(&self) -> PortResult<Vec<LiveRun>>;
     /// Returns the runs that match `filter`, newest first.
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>>;

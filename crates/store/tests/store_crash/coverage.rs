@@ -15,7 +15,6 @@ const UNSWEPT: &[(&str, &str)] = &[
     ("switch", "a person's verb, one transaction"),
     ("acknowledge", "a person's verb, one transaction"),
     ("forget_results", "housekeeping, which the plots do not do"),
-    ("live_runs", "a read of the daemon alone, twice a second"),
 ];
 
 /// The name of every call of the trait.
