@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use afk_app::views::RunView;
+use afk_app::views::{RunView, is_halted};
 use afk_core::ids::RunId;
 use afk_engine::Engine;
 use async_trait::async_trait;
@@ -58,10 +58,11 @@ impl Watch for EngineWatch {
                 Err(error) => tracing::debug!(error = error.chain(), "live runs unreadable"),
             }
         }
+        let halted = is_halted(&self.engine).await;
         let mut views = Vec::new();
         for id in &ids {
             if let Ok(Some(stored)) = ports.store.load(*id).await {
-                views.push(RunView::read(&self.engine, &stored.run).await);
+                views.push(RunView::read(&self.engine, &stored.run, halted).await);
             }
         }
         let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);

@@ -5,7 +5,7 @@ use afk_app::App;
 use afk_app::config::Config;
 use afk_app::operations;
 use afk_app::operator::{configured, issue};
-use afk_app::views::RunView;
+use afk_app::views::{RunView, is_halted};
 use afk_app::{Error, ErrorKind};
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     driven?;
     let stored = app.engine.ports().store.load(run).await?;
     let stored = stored.ok_or_else(|| Error::failed(format!("run {run} is gone")))?;
-    let view = RunView::read(&app.engine, &stored.run).await;
+    let view = RunView::read(&app.engine, &stored.run, is_halted(&app.engine).await).await;
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
@@ -171,9 +171,10 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, beside(out, &view, work)).await;
     driven?;
     let live = app.engine.ports().store.live().await?;
+    let halted = is_halted(&app.engine).await;
     let mut left = Vec::new();
     for stored in &live {
-        left.push(RunView::read(&app.engine, &stored.run).await);
+        left.push(RunView::read(&app.engine, &stored.run, halted).await);
     }
     out.result(&json!({ "live": left }), |_| match left.len() {
         0 => "nothing left to do".to_owned(),
