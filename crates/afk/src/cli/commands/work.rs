@@ -53,9 +53,9 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         },
     };
     let token = interrupt.token();
-    let watch = EngineWatch::new(app.engine.clone(), Some(run));
+    let mut watch = EngineWatch::new(app.engine.clone(), Some(run));
     let drive = Drive { dispatch: false, until: Until::Settled(run) };
-    let work = beside(out, &watch, app.engine.drive(drive, &token));
+    let work = beside(out, &mut watch, app.engine.drive(drive, &token));
     let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, work).await;
     driven?;
     let stored = app.engine.ports().store.load(run).await?;
@@ -161,14 +161,15 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
             (false, false) => Exit::Done,
         });
     }
-    let view = EngineWatch::new(app.engine.clone(), None);
+    let mut view = EngineWatch::new(app.engine.clone(), None);
     let drive = Drive { dispatch: poll, until: Until::Idle };
     let work = async {
         let driven = app.engine.drive(drive, &token).await;
         app.engine.do_due_chores(&token).await;
         driven
     };
-    let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, beside(out, &view, work)).await;
+    let (driven, interrupted) =
+        interrupt.around(out, RUNS_GO_ON, beside(out, &mut view, work)).await;
     driven?;
     let live = app.engine.ports().store.live().await?;
     let halted = is_halted(&app.engine).await;
@@ -280,9 +281,9 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     // Checked first: the agent's turn would only wait for what is missing on this machine.
     equipped(&demo.app, &demo.issue.repo).await?;
     let token = interrupt.token();
-    let watch = EngineWatch::new(demo.app.engine.clone(), None);
+    let mut watch = EngineWatch::new(demo.app.engine.clone(), None);
     let tell = |what: String| out.note(what);
-    let work = beside(out, &watch, Box::pin(demo.run(&token, &tell)));
+    let work = beside(out, &mut watch, Box::pin(demo.run(&token, &tell)));
     let (report, interrupted) = interrupt.around(out, DEMO_STOPS, work).await;
     if interrupted {
         // Nobody would look for them under a configuration in a temporary folder.
