@@ -475,35 +475,17 @@ impl Engine {
         let pinned = pin(&view.issue);
         let resumes = self.left_for(issue, &release, &pinned).await?.map(|(run, _)| run);
         let now = self.ports.clock.now();
+        let (id, budget) = (self.ports.ids.run(), config.budget(repo));
         let run = Run {
-            id: self.ports.ids.run(),
-            issue: issue.clone(),
-            dispatcher,
             release: Some(release),
-            pinned,
-            admitted_at: now,
             last_event: view.events.last().cloned(),
             enrolled: config.allowlist.contains(&issue.repo),
-            budget: config.budget(repo),
             resumes,
-            start: None,
-            base_fails: None,
-            attempts: Vec::new(),
-            first_red_at: None,
             labels_seen: LabelsSeen {
                 ready: view.issue.has(&config.ready_label),
                 in_progress: false,
             },
-            cancel: None,
-            heard: Vec::new(),
-            posted: None,
-            thread_link: None,
-            stopping_since: None,
-            aside_since: None,
-            pauses: Vec::new(),
-            impeded: None,
-            conclusion: None,
-            settled_at: None,
+            ..Run::new(id, issue.clone(), dispatcher, pinned, budget, now)
         };
         match self.ports.store.admit(&run, &AdmitLimits::of(config, now), now).await? {
             Admission::Admitted => {
