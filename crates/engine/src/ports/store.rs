@@ -332,10 +332,12 @@ pub trait Store: Send + Sync {
     async fn unlease(&self, key: &str, owner: &str) -> PortResult<()>;
     /// Returns the switches that are on. A switch that this version does not know is an error.
     async fn switches(&self) -> PortResult<Switches>;
-    /// Turns a switch on in a person's name, or off if `state` is none. A repo that a person
-    /// freezes or unfreezes is not paged about any more: if a run froze it before, that paging is
-    /// kept, as acknowledged by the person who freezes it.
-    async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
+    /// Turns a switch on in a person's name. A repo that a person freezes is not paged about any
+    /// more: if a run froze it before, that paging is kept, as acknowledged by the person.
+    async fn throw(&self, switch: &Switch, state: &SwitchState) -> PortResult<()>;
+    /// Turns a switch off in the name of `by`, at `at`. A repo that is no longer frozen is not paged
+    /// about any more.
+    async fn lift(&self, switch: &Switch, by: &str, at: At) -> PortResult<()>;
     /// Lifts the freeze of `repo` in the name of `by`, who requested that at `asked`, if the freeze
     /// is older than the request. Returns whether it was lifted.
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool>;

@@ -12,7 +12,8 @@ const TRAIT: &str = include_str!("../../../engine/src/ports/store.rs");
 /// Calls that no tick makes, each with who makes it.
 const UNSWEPT: &[(&str, &str)] = &[
     ("journal", "a look, which the command line takes"),
-    ("switch", "a person's verb, one transaction"),
+    ("throw", "a person's verb, one transaction"),
+    ("lift", "a person's verb, one transaction"),
     ("acknowledge", "a person's verb, one transaction"),
     ("forget_results", "housekeeping, which the plots do not do"),
 ];
