@@ -1,4 +1,4 @@
-//! A tick: which issues are dispatched now, and the admission of their runs.
+//! Dispatch: which issues get a run now, and the admission of those runs.
 //!
 //! Local gates are queried first, from the store alone; a tracker is read only for repos that pass
 //! them, so that by default none is. The core decides; this module fetches the facts (`facts`) and
