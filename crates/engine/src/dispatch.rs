@@ -408,13 +408,7 @@ impl Engine {
                 explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote));
             if let Ok(Ok(release)) = released(&config, issue, remote.trust) {
                 let left = self.left_for(issue, &release, &pin(&view.issue)).await?;
-                said.goes_on = left.map(|(run, left)| {
-                let head = left.head.short();
-                format!(
-                    "a retry: its run goes on from {head}, the head that run {run} left, without \
-                     another turn of the agent"
-                )
-            });
+                said.goes_on = left.as_ref().map(goes_on);
             }
             Ok(said)
         })
@@ -586,6 +580,15 @@ fn released(
             "who released {issue} could not be read while it was being admitted: {why}"
         ))),
     }
+}
+
+/// What a retry goes on from: the run and its head that [`Engine::left_for`] found.
+fn goes_on((run, left): &(RunId, Leaves)) -> String {
+    let head = left.head.short();
+    format!(
+        "a retry: its run goes on from {head}, the head that run {run} left, without another turn of \
+         the agent"
+    )
 }
 
 fn policy(config: &Policy) -> DispatchPolicy {

@@ -1,8 +1,8 @@
 //! The store: runs, journal, outbox, leases, switches.
 //!
-//! Each run is changed by compare-and-swap. Limits that span runs (one run a repo that holds its
-//! lock, one live run an issue, capacity, spending, freezes) are checked again inside the transaction
-//! in which a run is admitted or takes the lock again.
+//! Each run is changed by compare-and-swap. Limits that span runs (one holder of a repo's lock, one
+//! live run an issue, capacity, spending, freezes) are checked again inside the transaction in which
+//! a run is admitted or takes the lock again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
