@@ -328,7 +328,7 @@ pub fn untested_work() -> Script {
 }
 
 /// Work that mends the note of [`breaking_work`].
-pub fn mending_work() -> Script {
+pub fn fixing_work() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Mend the note",
         files: vec![("src/note", Some("fine"))],

@@ -9,7 +9,7 @@ use afk_engine::Engine;
 use afk_engine::ports::{Notes, Ports};
 use afk_fakes::t3::{Fault, Flavour, T3Fake};
 use afk_sim::fakes::MemoryNotes;
-use afk_sim::story::{Story, breaking_work, causes, far, good_work, mending_work, repo};
+use afk_sim::story::{Story, breaking_work, causes, far, fixing_work, good_work, repo};
 use afk_sim::world::{Script, World};
 
 use crate::support::{ALL, TOKEN, on};
@@ -69,7 +69,7 @@ async fn what_an_agent_lands_from_a_server_is_found_and_proved() {
 #[tokio::test]
 async fn what_went_red_is_mended_on_the_same_thread() {
     for flavour in ALL {
-        let (story, fake) = told(flavour, vec![breaking_work(), mending_work()]);
+        let (story, fake) = told(flavour, vec![breaking_work(), fixing_work()]);
         let run = story.settle().await;
         story.ended(End::Done);
         assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
@@ -89,7 +89,7 @@ async fn lost_answers_change_nothing_of_what_lands() {
     ];
     for flavour in ALL {
         for from in 0..faults.len() {
-            let told = Told::new(flavour, vec![breaking_work(), mending_work()]);
+            let told = Told::new(flavour, vec![breaking_work(), fixing_work()]);
             for round in 0..12 {
                 let fault = faults[(from + round) % faults.len()];
                 // A read has nothing to refuse.
@@ -109,7 +109,7 @@ async fn lost_answers_change_nothing_of_what_lands() {
 /// The control plane dies at every command that it sends, before it is done and after.
 #[tokio::test]
 async fn a_death_at_any_command_changes_nothing_of_what_lands() {
-    let scripts = || vec![breaking_work(), mending_work()];
+    let scripts = || vec![breaking_work(), fixing_work()];
     for flavour in ALL {
         let mut deaths = 0;
         for (nth, done) in (0..).flat_map(|nth| [(nth, false), (nth, true)]) {

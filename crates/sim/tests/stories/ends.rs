@@ -7,7 +7,7 @@ use afk_core::request::Request;
 use afk_core::usd::Usd;
 use afk_engine::outbox::{MOST_ATTEMPTS, RingCounts};
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, ask, breaking_work, fixing_work, good_work, repo, seven};
 use afk_sim::world::{Act, Script, Send, World, person};
 use jiff::SignedDuration;
 
@@ -222,12 +222,12 @@ async fn hours_pass(story: &Story, hours: u32) {
 
 #[tokio::test]
 async fn a_red_run_whose_passes_all_fail_is_frozen_when_its_time_is_over() {
-    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs(), fixing_work()]);
     story.until("a fix", |world| world.agents.turns.len() == 2).await;
     story.sim.with(|world| {
         world.broken.insert("git.fetch_head");
         let turn = world.agents.turns.values_mut().last().unwrap();
-        turn.script = mending_work();
+        turn.script = fixing_work();
     });
     hours_pass(&story, 11).await;
     assert!(story.run().conclusion.is_none(), "it may go better yet");

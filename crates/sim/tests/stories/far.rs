@@ -9,7 +9,7 @@ use afk_core::request::Request;
 use afk_core::run::{Run, TurnEnd};
 use afk_engine::ports::{JobKind, Switch};
 use afk_sim::story::{
-    Story, ask, breaking_work, causes, far, good_work, mending_work, repo, seven, tested,
+    Story, ask, breaking_work, causes, far, fixing_work, good_work, repo, seven, tested,
 };
 use afk_sim::world::{Act, Script, TurnState, World};
 use jiff::SignedDuration;
@@ -170,7 +170,7 @@ async fn what_breaches_a_guardrail_after_it_landed_is_handed_over_without_a_proo
 
 #[tokio::test]
 async fn a_red_landing_is_mended_by_the_agent_and_the_whole_is_proved() {
-    let story = told(vec![breaking_work(), mending_work()]);
+    let story = told(vec![breaking_work(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);

@@ -12,7 +12,7 @@ use afk_core::run::CancelHow;
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
 use afk_sim::fakes::{Fate, Gate, Sim, Waiting};
-use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, breaking_work, fixing_work, good_work, repo, seven};
 use afk_sim::world::{Act, Script, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ struct Stepped {
 
 impl Stepped {
     fn new() -> Self {
-        let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+        let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
         let gate = Gate::default();
         let behind: Sim = story.sim.behind(&gate, 0);
         let engine = Engine::new(behind.ports(), "first");
@@ -158,7 +158,7 @@ fn with_a_hook(config: &mut Policy) {
 
 #[tokio::test]
 async fn a_halt_before_a_fix_is_started_loses_nothing_of_what_it_is_for() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let prompt = halted_at(&story, JobOf::Reset, 1).await;
     let red = story.run().attempts[0].candidates[0].commit.clone();
     assert!(prompt.contains(&format!("Your landed commit {red} is red")), "{prompt}");
@@ -197,7 +197,7 @@ async fn a_halt_before_any_turn_is_started_loses_nothing_of_what_it_is_for() {
 
 #[tokio::test]
 async fn what_broke_off_is_told_again() {
-    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs(), fixing_work()]);
     story.until("a fix", |world| world.agents.turns.len() == 2).await;
     story.switch(&Switch::Halt, true);
     story.rounds(3).await;

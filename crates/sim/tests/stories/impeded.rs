@@ -5,7 +5,7 @@ use afk_core::doorbell::DoorbellKind;
 use afk_core::impediment::Impediment;
 use afk_core::plan::End;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, breaking_work, fixing_work, good_work, repo, seven};
 use afk_sim::world::{Script, World, person};
 use jiff::SignedDuration;
 
@@ -91,7 +91,7 @@ async fn what_only_a_person_can_mend_ends_the_run_with_its_reason() {
 
 #[tokio::test]
 async fn what_only_a_person_can_mend_freezes_over_a_red_landing() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let red = |world: &mut World| world.agents.turns.len() == 2;
     story.until("a fix", red).await;
     story.sim.with(|world| world.refusing.insert("git.fetch_head"));

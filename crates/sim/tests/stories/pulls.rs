@@ -8,7 +8,7 @@ use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
 use afk_sim::story::{
-    Story, ask, causes, enroll, good_work, mending_work, permit, pulls, repo, seven,
+    Story, ask, causes, enroll, fixing_work, good_work, permit, pulls, repo, seven,
 };
 use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
@@ -377,7 +377,7 @@ async fn a_red_commit_among_those_that_people_rebased_is_ours() {
     let mut breaking = good_work();
     let files = vec![("src/note", Some("BREAKS-CI"))];
     breaking.acts.insert(0, Act::Commit { message: "Add a note", files });
-    let story = open_with_history(vec![breaking, mending_work()]).await;
+    let story = open_with_history(vec![breaking, fixing_work()]).await;
     let before = story.sim.with(|world| {
         let before = rebase(world);
         world.pulls.merging = true;

@@ -6,14 +6,14 @@ use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::Switch;
 use afk_sim::story::{
-    Story, breaking_work, causes, flooding_work, good_work, mending_work, repo, seven,
+    Story, breaking_work, causes, fixing_work, flooding_work, good_work, repo, seven,
 };
 use afk_sim::world::{Act, Script, TurnState, World, person};
 use jiff::SignedDuration;
 
 #[tokio::test]
 async fn a_red_stage_is_mended_forward() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
@@ -34,7 +34,7 @@ async fn a_red_stage_is_mended_forward() {
 
 #[tokio::test]
 async fn a_stage_that_a_change_makes_print_for_ever_is_red() {
-    let story = Story::new().with_issue(vec![flooding_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![flooding_work(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
@@ -45,7 +45,7 @@ async fn a_stage_that_a_change_makes_print_for_ever_is_red() {
 
 #[tokio::test]
 async fn a_fix_that_is_red_too_is_still_ours() {
-    let story = Story::new().with_issue(vec![breaking_work(), still_breaking(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), still_breaking(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     let expected = [TurnCause::Opening, TurnCause::FixForward, TurnCause::FixForward];
@@ -91,7 +91,7 @@ async fn fixes_that_mend_nothing_freeze_the_repo() {
 
 #[tokio::test]
 async fn a_red_base_is_not_ours() {
-    let story = Story::new().with_issue(vec![good_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![good_work(), fixing_work()]);
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
     });
@@ -120,7 +120,7 @@ async fn a_red_base_is_not_ours() {
 
 /// Our breaking work has landed, and somebody lands `theirs` on it before the fix lands.
 async fn fixed_on_theirs(theirs: &'static [(&'static str, &'static str)], fix: Script) -> Story {
-    let story = Story::new().with_issue(vec![breaking_work(), fix, mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fix, fixing_work()]);
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
     story.sim.with(|world| world.somebody_lands(&repo("o/r"), theirs));
     story
@@ -142,7 +142,7 @@ fn still_breaking() -> Script {
 
 #[tokio::test]
 async fn a_fix_that_stands_on_somebody_elses_red_is_not_ours() {
-    let story = fixed_on_theirs(&[("src/theirs", "BREAKS-CI")], mending_work()).await;
+    let story = fixed_on_theirs(&[("src/theirs", "BREAKS-CI")], fixing_work()).await;
     let run = story.run();
     assert_eq!(run.landed().and_then(|landed| landed.red), Some(RedCause::NotOurs));
     story.rounds(5).await;
@@ -176,7 +176,7 @@ async fn what_somebody_does_to_our_own_files_excuses_nothing() {
 
 /// Good work whose stage could not run, so that nothing is known of the landed commit.
 async fn voided() -> Story {
-    let story = Story::new().with_issue(vec![good_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![good_work(), fixing_work()]);
     story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
     story
         .until("void", |world| {
@@ -254,13 +254,13 @@ async fn a_red_commit_that_a_hundred_passes_see_has_one_corrective_turn() {
 #[tokio::test]
 async fn a_turn_without_a_commit_spends_its_attempt() {
     let idle = || Script::acts(Vec::new());
-    let story = Story::new().with_issue(vec![breaking_work(), idle(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), idle(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     let expected = [TurnCause::Opening, TurnCause::FixForward, TurnCause::FixForward];
     assert_eq!((causes(&run), run.fix_forwards()), (expected.to_vec(), 2));
     let story = Story::new()
-        .with_issue(vec![breaking_work(), idle(), mending_work()])
+        .with_issue(vec![breaking_work(), idle(), fixing_work()])
         .configure(|config| config.fix_forward_max_attempts = 1);
     let run = story.settle().await;
     story.ended(End::Frozen);
@@ -292,7 +292,7 @@ async fn a_fix_stands_on_the_default_head_and_what_was_left_is_kept() {
 #[tokio::test]
 async fn the_clock_runs_from_our_first_red_and_stands_while_people_decide() {
     let idle = Script::acts(Vec::new());
-    let story = Story::new().with_issue(vec![breaking_work(), idle, mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), idle, fixing_work()]);
     story.until("a fix", |world| world.agents.turns.len() == 2).await;
     story.switch(&Switch::Halt, true);
     story.rounds(3).await;
@@ -310,7 +310,7 @@ async fn the_clock_runs_from_our_first_red_and_stands_while_people_decide() {
 async fn a_clock_that_is_spent_freezes() {
     let idle = Script::acts(Vec::new());
     let story = Story::new()
-        .with_issue(vec![breaking_work(), idle, mending_work()])
+        .with_issue(vec![breaking_work(), idle, fixing_work()])
         .configure(|config| config.fix_forward_max_seconds = 60);
     story.until("a fix", |world| world.agents.turns.len() == 2).await;
     story.sim.advance(SignedDuration::from_secs(60));
@@ -345,7 +345,7 @@ async fn hang_on(story: &Story, minutes: u32) {
 
 #[tokio::test]
 async fn a_slow_stage_that_is_red_by_us_is_mended_forward() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let slow = |hangs: bool| {
         story.sim.with(|world| {
             world.jobs.hanging = hangs.then(|| "ci".to_owned()).into_iter().collect();
@@ -400,7 +400,7 @@ async fn a_stage_that_fails_by_chance_costs_nothing_and_is_told() {
 
 #[tokio::test]
 async fn a_stage_that_hangs_by_our_change_is_mended_forward() {
-    let story = Story::new().with_issue(vec![good_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![good_work(), fixing_work()]);
     let story = story.configure(|config| {
         for table in config.repos.values_mut() {
             for stage in &mut table.stages {

@@ -6,7 +6,7 @@ use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::Run;
 use afk_sim::story::{
-    Story, breaking_work, causes, far, good_work, mending_work, polled, pulls, repo, seven, tested,
+    Story, breaking_work, causes, far, fixing_work, good_work, polled, pulls, repo, seven, tested,
 };
 use afk_sim::world::{PushFate, World};
 
@@ -70,7 +70,7 @@ async fn what_people_merged_and_took_out_again_is_not_closed_as_done() {
 
 #[tokio::test]
 async fn nobody_is_paid_to_mend_what_people_took_out() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     story.sim.with(|world| hang_ci(world, true));
     landed(&story).await;
     rewind(&story);
@@ -86,7 +86,7 @@ async fn nobody_is_paid_to_mend_what_people_took_out() {
 
 #[tokio::test]
 async fn a_correction_does_not_land_without_what_it_corrects() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let second = |world: &mut World| world.calls.iter().filter(|c| **c == "executor.start").count();
     story.until("a fix", |world| second(world) == 2).await;
     rewind(&story);
@@ -333,7 +333,7 @@ async fn what_landed_counts_on_the_branch_that_has_become_the_default() {
 
 #[tokio::test]
 async fn what_the_new_default_branch_never_had_is_handed_over_as_that() {
-    let scripts = [vec![good_work()], vec![breaking_work(), mending_work()]];
+    let scripts = [vec![good_work()], vec![breaking_work(), fixing_work()]];
     for (n, scripts) in scripts.into_iter().enumerate() {
         let story = Story::new().with_issue(scripts);
         story.sim.with(|world| hang_ci(world, true));
@@ -358,7 +358,7 @@ async fn what_the_new_default_branch_never_had_is_handed_over_as_that() {
 
 #[tokio::test]
 async fn a_fix_for_a_branch_that_is_not_the_default_any_more_does_not_land() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let second = |world: &mut World| world.calls.iter().filter(|c| **c == "executor.start").count();
     story.until("a fix", |world| second(world) == 2).await;
     story.sim.with(switch);

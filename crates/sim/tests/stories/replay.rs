@@ -6,12 +6,12 @@
 use afk_core::plan::End;
 use afk_core::replay::{Differs, Replayed, Row, replay};
 use afk_core::run::Run;
-use afk_sim::story::{Story, breaking_work, mending_work};
+use afk_sim::story::{Story, breaking_work, fixing_work};
 use serde_json::{Value, json};
 
 /// A run with a fix-forward, and its journal.
 async fn journal() -> (Run, Vec<Row>) {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     let rows = story.journal(run.id);

@@ -7,7 +7,7 @@ use afk_core::replay::{Differs, replay};
 use afk_core::run::{AgentNeed, Conclusion, Transition, TurnEnd};
 use afk_engine::ports::Switch;
 use afk_sim::story::{
-    Story, breaking_work, causes, enroll, good_work, mending_work, repo, seven, start,
+    Story, breaking_work, causes, enroll, fixing_work, good_work, repo, seven, start,
 };
 use afk_sim::world::{Act, Asks, Claimed, PushFate, Script, World};
 use jiff::SignedDuration;
@@ -393,7 +393,7 @@ async fn evidence_that_lacks_something_says_what() {
 
 #[tokio::test]
 async fn every_conclusion_is_in_the_journal_once() {
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let run = story.settle().await;
     let rows = story.sim.with(|world| world.store.transitions(run.id));
     let count = |kind| rows.iter().filter(|(_, row): &&(_, Transition)| row.kind() == kind).count();
@@ -463,7 +463,7 @@ async fn whoever_pushes_in_a_runs_name_is_noticed_before_anything_lands_on_it() 
 #[tokio::test]
 async fn what_people_pick_of_a_landed_run_freezes_nothing() {
     // Between a landing and its fix-forward.
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     let begun = |world: &mut World| {
         let starts = world.calls.iter().filter(|call| **call == "executor.start");
         starts.count() == 2

@@ -7,7 +7,7 @@ use afk_core::ids::Actor;
 use afk_core::plan::End;
 use afk_core::run::Run;
 use afk_core::usd::Usd;
-use afk_sim::story::{breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::story::{breaking_work, fixing_work, good_work, repo, seven};
 use afk_sim::world::{Script, TurnState, World, person};
 use jiff::SignedDuration;
 
@@ -64,7 +64,7 @@ pub(crate) const STRAIGHT: Plot = Plot {
 
 pub(crate) const FIX_FORWARD: Plot = Plot {
     name: "fix-forward",
-    scripts: || vec![breaking_work(), mending_work()],
+    scripts: || vec![breaking_work(), fixing_work()],
     from: Some("git.push"),
     landings: 2,
     turns: 2,

@@ -11,7 +11,7 @@ use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState, Switch, SwitchState};
 use afk_sim::story::{
-    Story, breaking_work, far, good_work, mending_work, permit, polled, pulls, repo, seven, start,
+    Story, breaking_work, far, fixing_work, good_work, permit, polled, pulls, repo, seven, start,
     tested, untested_work,
 };
 use afk_sim::world::{Act, Asks, JobRecord, PushFate, Says, Script, TurnState, World, person};
@@ -63,7 +63,7 @@ const STOPPED: Plot = Plot { end: End::NeedsHuman, landings: 0, ..DONE };
 pub(super) const STRAIGHT: Plot = DONE;
 pub(super) const FIX_FORWARD: Plot = Plot {
     name: "fix-forward",
-    scripts: || vec![breaking_work(), mending_work()],
+    scripts: || vec![breaking_work(), fixing_work()],
     landings: 2,
     turns: 2,
     ..DONE
@@ -101,7 +101,7 @@ pub(super) const DESCENDANT: Plot = Plot {
 pub(super) const TESTED: Plot = Plot { name: "tested", configure: tested, part: Part::Try, ..DONE };
 pub(super) const TESTED_RED: Plot = Plot {
     name: "tested, red before landing",
-    scripts: || vec![breaking_work(), mending_work()],
+    scripts: || vec![breaking_work(), fixing_work()],
     configure: tested,
     turns: 2,
     part: Part::Try,
@@ -174,7 +174,7 @@ pub(super) const PURGED: Plot = Plot {
 
 pub(super) const FAR: Plot = Plot {
     name: "an agent far away lands by itself, and mends what was red",
-    scripts: || vec![breaking_work(), mending_work()],
+    scripts: || vec![breaking_work(), fixing_work()],
     world: far,
     landings: 4,
     turns: 2,

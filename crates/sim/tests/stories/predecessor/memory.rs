@@ -3,7 +3,7 @@
 use afk_core::plan::{End, TurnCause};
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, breaking_work, causes, fixing_work, good_work, repo, seven};
 use afk_sim::world::{Fault, Script, When, World, person};
 
 use super::admitted;
@@ -141,7 +141,7 @@ async fn fault_20_a_failing_doorbell_repeats_nothing_but_itself() {
 async fn fault_16_a_switch_stops_corrective_turns_too() {
     // The kill switch only keeps new runs from beginning; a halt and a freeze stop what is under
     // way.
-    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]);
     story
         .until("red", |world| world.store.all().iter().any(|run| run.first_red_at.is_some()))
         .await;

@@ -2,7 +2,7 @@
 //! guardrails.
 
 use afk_core::plan::{End, RedCause, TurnCause};
-use afk_sim::story::{Story, causes, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, causes, fixing_work, good_work, repo, seven};
 use afk_sim::world::{Act, PushFate};
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn fault_15_a_box_is_ticked_by_evidence() {
 #[tokio::test]
 async fn fault_18_a_verdict_has_a_base_line_and_knows_what_could_not_run() {
     // The branch was red before us.
-    let story = Story::new().with_issue(vec![good_work(), mending_work()]);
+    let story = Story::new().with_issue(vec![good_work(), fixing_work()]);
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
     });

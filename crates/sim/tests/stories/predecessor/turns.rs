@@ -3,7 +3,7 @@
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::TurnEnd;
 use afk_core::usd::Usd;
-use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, breaking_work, causes, fixing_work, good_work, repo, seven};
 use afk_sim::world::{Script, person};
 use jiff::SignedDuration;
 
@@ -76,7 +76,7 @@ async fn fault_10_nothing_is_waited_for_without_end() {
 async fn fault_11_a_long_implementation_still_gets_its_fix() {
     let mut slow = breaking_work();
     slow.tool_open = true;
-    let story = Story::new().with_issue(vec![slow, mending_work()]);
+    let story = Story::new().with_issue(vec![slow, fixing_work()]);
     story.tick().await.unwrap();
     // Three hours of work, longer than the fix-forward clock, which has not begun.
     for _ in 0..20 {
