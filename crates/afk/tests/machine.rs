@@ -16,9 +16,9 @@ use afk_core::ids::{IssueRef, JobKey, JobOf, RepoName, RunId};
 use afk_engine::ports::{
     Git as _, Job, JobEnd, JobKind, JobState, Jobs as _, Limit, PortError, Prepared, Settings,
 };
-use afk_local::git::{self, Limits, Workspaces};
+use afk_local::git::{self, Limits, Login, RemoteUrl, Workspaces};
 use afk_local::{
-    KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, NoLogins, Sandbox, Transcripts,
+    KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, Logins, Sandbox, Transcripts,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,15 @@ struct Fixed(Arc<Policy>);
 impl Settings for Fixed {
     fn current(&self) -> (Arc<Policy>, Option<String>) {
         (self.0.clone(), None)
+    }
+}
+
+/// Finds no credentials: no remote here needs one.
+struct NoLogins;
+
+impl Logins for NoLogins {
+    fn of(&self, _: &RepoName, _: &RemoteUrl) -> Option<Arc<dyn Login>> {
+        None
     }
 }
 

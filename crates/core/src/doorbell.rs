@@ -143,7 +143,7 @@ pub struct Ring<'a> {
     pub issue: &'a IssueRef,
     /// Why it rings.
     pub kind: DoorbellKind,
-    /// The reason in a few words, for the title; a freeze without one means an exhausted budget.
+    /// The reason in a few words, for the title.
     pub reason: Option<&'a str>,
     /// What a person needs to know.
     pub detail: &'a str,
@@ -187,16 +187,9 @@ impl Doorbell {
         let title = match kind {
             DoorbellKind::Done => format!("[DONE] {issue} landed"),
             DoorbellKind::NeedsHuman => {
-                let reason = reason.map(|reason| line(reason, 120)).unwrap_or_default();
-                let reason =
-                    if reason.is_empty() { String::new() } else { format!(" — {reason}") };
-                format!("[NEEDS-HUMAN] {issue} needs a human{reason}")
+                format!("[NEEDS-HUMAN] {issue} needs a human{}", why(reason))
             }
-            DoorbellKind::Frozen => {
-                let reason = reason.map(|reason| line(reason, 120)).unwrap_or_default();
-                let reason = if reason.is_empty() { "budget exhausted" } else { &reason };
-                format!("[FROZEN] {issue} frozen — {reason}")
-            }
+            DoorbellKind::Frozen => format!("[FROZEN] {issue} frozen{}", why(reason)),
             DoorbellKind::Question => format!("[QUESTION] {issue} asks a person"),
             DoorbellKind::Test => format!("[TEST] {issue}"),
             DoorbellKind::Held => match reason {
@@ -276,6 +269,12 @@ impl Doorbell {
     }
 }
 
+/// The end of a title that gives a reason; empty without one.
+fn why(reason: Option<&str>) -> String {
+    let reason = reason.map(|reason| line(reason, 120)).filter(|reason| !reason.is_empty());
+    reason.map_or_else(String::new, |reason| format!(" — {reason}"))
+}
+
 /// The id of a ring, derived from its content: the same if it is made again after a crash.
 fn id(run: RunId, kind: DoorbellKind, nth: u32) -> Uuid {
     let name = match nth {
@@ -340,12 +339,7 @@ mod tests {
             "high",
             &["afk", "escalation", "needs-human"],
         );
-        check(
-            "frozen",
-            "[FROZEN] owner/repo#7 frozen — budget exhausted",
-            "high",
-            &["afk", "escalation", "frozen"],
-        );
+        check("frozen", "[FROZEN] owner/repo#7 frozen", "high", &["afk", "escalation", "frozen"]);
         check("question", "[QUESTION] owner/repo#7 asks a person", "high", &["afk", "question"]);
         check("held", "[HELD] owner/repo#7 waits for its agent", "high", &["afk", "held"]);
     }

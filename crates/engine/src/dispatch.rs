@@ -1,4 +1,4 @@
-//! A tick: which issues are dispatched now, and the admission of their runs.
+//! Dispatch: which issues get a run now, and the admission of those runs.
 //!
 //! Local gates are queried first, from the store alone; a tracker is read only for repos that pass
 //! them, so that by default none is. The core decides; this module fetches the facts (`facts`) and
@@ -408,13 +408,7 @@ impl Engine {
                 explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote));
             if let Ok(Ok(release)) = released(&config, issue, remote.trust) {
                 let left = self.left_for(issue, &release, &pin(&view.issue)).await?;
-                said.goes_on = left.map(|(run, left)| {
-                let head = left.head.short();
-                format!(
-                    "a retry: its run goes on from {head}, the head that run {run} left, without \
-                     another turn of the agent"
-                )
-            });
+                said.goes_on = left.as_ref().map(goes_on);
             }
             Ok(said)
         })
@@ -475,35 +469,17 @@ impl Engine {
         let pinned = pin(&view.issue);
         let resumes = self.left_for(issue, &release, &pinned).await?.map(|(run, _)| run);
         let now = self.ports.clock.now();
+        let (id, budget) = (self.ports.ids.run(), config.budget(repo));
         let run = Run {
-            id: self.ports.ids.run(),
-            issue: issue.clone(),
-            dispatcher,
             release: Some(release),
-            pinned,
-            admitted_at: now,
             last_event: view.events.last().cloned(),
             enrolled: config.allowlist.contains(&issue.repo),
-            budget: config.budget(repo),
             resumes,
-            start: None,
-            base_fails: None,
-            attempts: Vec::new(),
-            first_red_at: None,
             labels_seen: LabelsSeen {
                 ready: view.issue.has(&config.ready_label),
                 in_progress: false,
             },
-            cancel: None,
-            requests: Vec::new(),
-            posted: None,
-            thread_link: None,
-            stopping_since: None,
-            aside_since: None,
-            pauses: Vec::new(),
-            impeded: None,
-            conclusion: None,
-            settled_at: None,
+            ..Run::new(id, issue.clone(), dispatcher, pinned, budget, now)
         };
         match self.ports.store.admit(&run, &AdmitLimits::of(config, now), now).await? {
             Admission::Admitted => {
@@ -604,6 +580,15 @@ fn released(
             "who released {issue} could not be read while it was being admitted: {why}"
         ))),
     }
+}
+
+/// What a retry goes on from: the run and its head that [`Engine::left_for`] found.
+fn goes_on((run, left): &(RunId, Leaves)) -> String {
+    let head = left.head.short();
+    format!(
+        "a retry: its run goes on from {head}, the head that run {run} left, without another turn of \
+         the agent"
+    )
 }
 
 fn policy(config: &Policy) -> DispatchPolicy {

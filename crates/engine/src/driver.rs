@@ -33,7 +33,7 @@ use crate::Engine;
 use crate::bounds::{later, within};
 use crate::dispatch::HomeListing;
 use crate::outbox::RingCounts;
-use crate::ports::PortResult;
+use crate::ports::{LiveRun, PortResult};
 use crate::switches::Brake;
 
 pub(crate) use heartbeat::OwnWork;
@@ -327,8 +327,7 @@ impl Engine {
         self.note_running().await?;
         let mut ticked = TickReport::default();
         self.look_everywhere(brake, dispatch, &mut ticked).await;
-        for stored in self.ports.store.live().await? {
-            let run = stored.run.id;
+        for LiveRun { run, .. } in self.ports.store.live_runs().await? {
             let now = self.ports.clock.now();
             let Some(generation) = self.lease(run, now).await? else {
                 ticked.elsewhere.push(run);

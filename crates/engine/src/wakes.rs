@@ -44,6 +44,16 @@ impl Wakes {
         WakeWatch { repo: repo.clone(), newest: self.of.subscribe(), known: None }
     }
 
+    /// Forgets repos that are not configured.
+    pub(crate) fn forget_others(&self, known: impl Fn(&RepoName) -> bool) {
+        self.of.send_if_modified(|all| {
+            let before = all.len();
+            all.retain(|repo, _| known(repo));
+            // Whoever has seen wake-ups of such a repo must count anew.
+            all.len() != before
+        });
+    }
+
     /// Notifies of every wake-up.
     pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeMap<RepoName, u64>> {
         self.of.subscribe()
@@ -125,9 +135,17 @@ impl Due {
         self.now.iter()
     }
 
-    /// Forgets repos that are not configured.
+    /// Forgets repos that are not configured. [`Wakes`] must have forgotten them before, or their
+    /// old wake-ups count as new ones.
     pub(crate) fn forget_others(&mut self, known: impl Fn(&RepoName) -> bool) {
+        self.counted.retain(|repo, _| known(repo));
         self.now.retain(&known);
+        self.again.retain(|_, repos| {
+            repos.retain(&known);
+            !repos.is_empty()
+        });
+        self.woke.retain(|repo, _| known(repo));
+        self.read.retain(|repo, _| known(repo));
     }
 
     /// Leaves out of `repos`, which are about to be polled, those that wake the engine by
@@ -200,6 +218,30 @@ mod tests {
         due.note_read(&repos(&["o/a"]), at(100));
         due.tick(at(99));
         assert_eq!((now(&due), due.next()), (repos(&["o/a"]), Some(at(103))));
+    }
+
+    #[test]
+    fn a_repo_that_is_not_configured_is_forgotten() {
+        let mut due = Due::default();
+        due.take(&woken(&[("o/a", 1), ("o/b", 1)]), at(0));
+        due.note_read(&repos(&["o/a", "o/b"]), at(0));
+        due.take(&woken(&[("o/a", 1), ("o/b", 2)]), at(100));
+        let known = |repo: &RepoName| repo.to_string() == "o/a";
+        due.forget_others(known);
+        assert_eq!(now(&due), repos(&[]));
+        due.tick(at(200));
+        assert_eq!(now(&due), repos(&["o/a"]), "only this one is read again");
+        assert_eq!(due.next(), None);
+        assert!(due.counted.keys().chain(due.woke.keys()).chain(due.read.keys()).all(known));
+        // Once it is configured again, its wake-ups count from the first.
+        let wakes = Wakes::default();
+        let other: RepoName = "o/b".parse().unwrap();
+        wakes.wake(&other);
+        wakes.wake(&other);
+        wakes.forget_others(known);
+        wakes.wake(&other);
+        due.take(&wakes.subscribe().borrow(), at(300));
+        assert_eq!(now(&due), repos(&["o/a", "o/b"]));
     }
 
     fn now(due: &Due) -> BTreeSet<RepoName> {

@@ -1,4 +1,15 @@
 //! The engine's git port, on top of mirrors, run clones and boxed `upload-pack`.
+//!
+//! The wiring gives it to the engine, whose passes and housekeeping call it. It puts the parts of
+//! [`git`] together and converts their results; how each command runs is decided there.
+//!
+//! - Agents write to run clones, so clones are not trusted: what comes out of one is read by
+//!   `upload-pack` in a box that sees the clone and the mirror's objects, both read-only.
+//!   Everything else works on the mirror, to which agents cannot write.
+//! - Any call may be repeated after a crash. What a run decided once, such as the head that it
+//!   begins at, is kept in a ref of the run and found again there.
+//! - A push is never repeated here. If its answer is lost, the result is [`Push::Unknown`], and the
+//!   engine looks at the remote.
 
 use std::collections::{BTreeMap, BTreeSet};
 

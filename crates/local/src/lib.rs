@@ -49,4 +49,4 @@ pub use settings::{
 };
 pub use signing::{KeyError, PublicKey, SigningKey};
 pub use transcripts::Transcripts;
-pub use world::{ANY_USER, FREE, Local, Logins, NoLogins};
+pub use world::{ANY_USER, FREE, Local, Logins};

@@ -3,6 +3,7 @@
 
 use std::{fmt, fs};
 
+use afk_agent::host::boot;
 use afk_agent::sandbox::processes::ProcessId;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -83,11 +84,6 @@ fn ids() -> String {
 fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().replace('/', "")
-}
-
-/// Returns the id of this boot of the machine.
-fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]

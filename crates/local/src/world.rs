@@ -63,16 +63,6 @@ pub trait Logins: Send + Sync {
     fn of(&self, repo: &RepoName, remote: &RemoteUrl) -> Option<Arc<dyn Login>>;
 }
 
-/// Finds no credentials, for installations in which no remote needs one.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoLogins;
-
-impl Logins for NoLogins {
-    fn of(&self, _: &RepoName, _: &RemoteUrl) -> Option<Arc<dyn Login>> {
-        None
-    }
-}
-
 /// The user name that goes with a token, for forges that only check the token.
 pub const ANY_USER: &str = "x-access-token";
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use afk_core::ask::Permissions;
 use afk_core::config::{ExecutorPolicy, Landing, Policy, Repo};
 use afk_core::doorbell::DoorbellKind;
-use afk_core::ids::{AdapterName, At, IssueRef, RepoName, RunId};
+use afk_core::ids::{Actor, AdapterName, At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
 use afk_core::plan::{End, TurnCause};
 use afk_core::replay::{Row, replay};
@@ -319,20 +319,34 @@ pub fn polled(config: &mut Policy) {
     }
 }
 
-/// Work that fixes the note of [`breaking_work`], before it landed.
-pub fn fixing_more() -> Script {
+/// Code without a test: the proof refuses it.
+pub fn untested_work() -> Script {
+    Script::acts(vec![Act::Commit {
+        message: "Say two",
+        files: vec![("src/lib", Some("one two"))],
+    }])
+}
+
+/// Work that fixes the note of [`breaking_work`].
+pub fn fixing_work() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Fix the note",
         files: vec![("src/note", Some("fine"))],
     }])
 }
 
-/// Work that fixes the note of [`breaking_work`], after it landed.
-pub fn fixing_work() -> Script {
-    Script::acts(vec![Act::Commit {
-        message: "Fix the note",
-        files: vec![("src/note", Some("fine"))],
-    }])
+/// Writes a comment on issue 7 as `by`. What happens next is later than the comment, because
+/// trackers tell no order within a second.
+pub fn write(story: &Story, body: &str, by: &Actor) {
+    story.sim.with(|world| world.write_comment(&seven(), body, by));
+    story.sim.advance(SignedDuration::from_secs(1));
+}
+
+/// All runs, oldest first.
+pub fn runs(story: &Story) -> Vec<Run> {
+    let mut all = story.sim.with(|world| world.store.all());
+    all.sort_by_key(|run| run.id);
+    all
 }
 
 /// The cause of each turn of a run, oldest first.

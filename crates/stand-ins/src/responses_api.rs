@@ -15,7 +15,6 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -216,19 +215,6 @@ impl ResponsesApi {
     /// Everything that was ever sent to the model, as JSON: for assertions on what it contains.
     pub fn everything_sent(&self) -> String {
         self.requests().iter().map(|request| request.body.to_string()).collect()
-    }
-
-    /// Waits until this many requests have come; false if that takes longer than `bound`.
-    #[must_use]
-    pub fn wait_for_requests(&self, count: usize, bound: Duration) -> bool {
-        let deadline = Instant::now() + bound;
-        while self.shared.lock().requests.len() < count {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        true
     }
 }
 

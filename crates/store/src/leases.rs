@@ -23,8 +23,6 @@ pub(super) struct Fence {
 pub struct LeaseHolder {
     /// The latest owner.
     pub owner: String,
-    /// The current fencing generation.
-    pub generation: u64,
     /// When the lease expires; in the past if nobody holds it.
     pub until: At,
 }
@@ -130,14 +128,14 @@ async fn holder(
     connection: &mut SqliteConnection,
     key: &str,
 ) -> Result<Option<LeaseHolder>, StoreError> {
-    let row: Option<(String, i64, i64)> =
-        sqlx::query_as("SELECT owner, generation, until FROM leases WHERE key = ?")
+    let row: Option<(String, i64)> =
+        sqlx::query_as("SELECT owner, until FROM leases WHERE key = ?")
             .bind(key)
             .fetch_optional(connection)
             .await?;
-    row.map(|(owner, generation, until)| {
+    row.map(|(owner, until)| {
         let until = from_micros("the end of a lease", until)?;
-        Ok(LeaseHolder { owner, generation: generation as u64, until })
+        Ok(LeaseHolder { owner, until })
     })
     .transpose()
 }

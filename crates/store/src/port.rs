@@ -77,11 +77,12 @@ impl ports::Store for Store {
         self.in_kind(switches::all(self).await)
     }
 
-    async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()> {
-        self.in_kind(match state {
-            Some(state) => switches::throw(self, switch, state).await,
-            None => switches::lift(self, switch, "", At::UNIX_EPOCH).await,
-        })
+    async fn throw(&self, switch: &Switch, state: &SwitchState) -> PortResult<()> {
+        self.in_kind(switches::throw(self, switch, state).await)
+    }
+
+    async fn lift(&self, switch: &Switch, by: &str, at: At) -> PortResult<()> {
+        self.in_kind(switches::lift(self, switch, by, at).await)
     }
 
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool> {

@@ -19,13 +19,6 @@ const READ: &str = "SELECT name, is_on, value_json, by, at FROM switches WHERE i
      UNION ALL SELECT name, is_on, value_json, by, at FROM switches \
      WHERE is_on = 0 AND (name < 'freeze:' OR name >= 'freeze;')";
 
-impl Store {
-    /// Turns a switch off, and records who did it and when.
-    pub async fn lift(&self, switch: &Switch, by: &str, at: At) -> Result<(), StoreError> {
-        lift(self, switch, by, at).await.map_err(|e| self.fault(e))
-    }
-}
-
 /// The state of all switches.
 pub(super) async fn all(store: &Store) -> Result<Switches, StoreError> {
     read(&mut *store.readers().acquire().await?).await
@@ -70,7 +63,7 @@ pub(super) async fn throw(
     }
 }
 
-/// Turns a switch off.
+/// Turns a switch off, and records who did it and when.
 pub(super) async fn lift(
     store: &Store,
     switch: &Switch,

@@ -145,7 +145,7 @@ async fn calls_of_the_store(store: &Store) {
     store.journal(id, 0).await.unwrap();
     store.switches().await.unwrap();
     let state = SwitchState { by: "ann".to_owned(), at: at(1), why: "disk".to_owned() };
-    store.switch(&Switch::Pause, Some(&state)).await.unwrap();
+    store.throw(&Switch::Pause, &state).await.unwrap();
     store.lift(&Switch::Pause, "ann", at(2)).await.unwrap();
     let before = Paging::begun(id, at(1));
     let after = Paging { nth: 1, last: at(2), ..before.clone() };

@@ -2,13 +2,11 @@
 //! nothing with `--json`.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use afk_app::views::RunView;
+use afk_app::views::{RunView, is_halted};
 use afk_core::ids::RunId;
 use afk_engine::Engine;
-use async_trait::async_trait;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::out::Out;
@@ -21,58 +19,53 @@ const TICK: Duration = Duration::from_millis(120);
 /// The width of a terminal that does not report one, in columns.
 const WIDTH: usize = 80;
 
-/// A source of runs to show.
-#[async_trait]
-pub(super) trait Watch: Send + Sync {
-    /// Reads the current runs; one that has settled is returned a last time.
-    async fn look(&self) -> Vec<RunView>;
-}
-
-/// The runs of an engine: all live ones, or a single one.
+/// The runs of an engine to show: all live ones, or a single one.
 pub(super) struct EngineWatch {
     engine: Engine,
     only: Option<RunId>,
     /// The runs to read: those that were live when last seen.
-    known: Mutex<Vec<RunId>>,
+    known: Vec<RunId>,
 }
 
 impl EngineWatch {
     /// Watches all live runs, or `only` this one.
     pub(super) fn new(engine: Engine, only: Option<RunId>) -> Self {
-        Self { engine, only, known: Mutex::new(only.into_iter().collect()) }
+        Self { engine, only, known: only.into_iter().collect() }
     }
-}
 
-#[async_trait]
-impl Watch for EngineWatch {
-    async fn look(&self) -> Vec<RunView> {
-        let ports = self.engine.ports();
-        let mut ids = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// Reads the current runs; one that has settled is returned a last time.
+    async fn look(&mut self) -> Vec<RunView> {
+        let (engine, known) = (&self.engine, &mut self.known);
+        let ports = engine.ports();
         if self.only.is_none() {
-            match ports.store.live().await {
+            match ports.store.live_runs().await {
                 Ok(live) => {
-                    let fresh = live.iter().map(|stored| stored.run.id);
-                    let fresh: Vec<_> = fresh.filter(|id| !ids.contains(id)).collect();
-                    ids.extend(fresh);
+                    let fresh = live.iter().map(|one| one.run);
+                    let fresh: Vec<_> = fresh.filter(|id| !known.contains(id)).collect();
+                    known.extend(fresh);
                 }
                 Err(error) => tracing::debug!(error = error.chain(), "live runs unreadable"),
             }
         }
+        let halted = is_halted(engine).await;
         let mut views = Vec::new();
-        for id in &ids {
+        for id in &*known {
             if let Ok(Some(stored)) = ports.store.load(*id).await {
-                views.push(RunView::read(&self.engine, &stored.run).await);
+                views.push(RunView::read(engine, &stored.run, halted).await);
             }
         }
         let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);
-        ids.retain(|id| !settled(id));
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+        known.retain(|id| !settled(id));
         views
     }
 }
 
 /// Awaits `work`, and shows what `watch` reads until it is done.
-pub(super) async fn beside<T>(out: &Out, watch: &dyn Watch, work: impl Future<Output = T>) -> T {
+pub(super) async fn beside<T>(
+    out: &Out,
+    watch: &mut EngineWatch,
+    work: impl Future<Output = T>,
+) -> T {
     if out.json {
         return work.await;
     }

@@ -165,8 +165,8 @@ pub(super) fn random() -> io::Result<String> {
     Ok(hex(&bytes))
 }
 
-/// The id of this boot; empty if the kernel shows none.
-pub(super) fn boot() -> String {
+/// The id of this boot of the machine; empty if the kernel shows none.
+pub fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

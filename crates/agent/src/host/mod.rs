@@ -35,6 +35,7 @@ mod start;
 mod sweep;
 
 pub use error::HostError;
+pub use files::boot;
 pub use hosts::Hosts;
 pub use job::{Job, JobState};
 pub use serve::{SUBCOMMAND, main};

@@ -1,4 +1,14 @@
 //! Loads the typed configuration from files and variables, or returns everything that is wrong.
+//!
+//! The settings of a process call [`load`] at its start and whenever a file has changed, and
+//! commands that edit the configuration check with it what they are about to write. If it fails,
+//! [`salvage`] reads a single key, so that the data folder is found all the same.
+//!
+//! - It fails closed: one problem anywhere makes the whole configuration invalid.
+//! - It reports all problems and not only the first: a wrong value is taken out of the tree, and
+//!   the rest is read again. A key that is missing only because it was taken out is not reported.
+//! - What keys there are is in the schema of the type that is loaded. No problem quotes a value,
+//!   which may be a secret.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -62,7 +62,7 @@ pub struct StopReport {
 pub async fn throw(operator: &Operator, switch: &Switch, why: &str, now: At) -> Result<(), Error> {
     let state =
         SwitchState { by: operator.person.login.clone(), at: now, why: why.trim().to_owned() };
-    Ok(operator.store.switch(switch, Some(&state)).await?)
+    Ok(operator.store.throw(switch, &state).await?)
 }
 
 /// Lifts halt and pause; freezes of repos stay.

@@ -14,6 +14,6 @@ pub use diff::RunDiff;
 pub use doorbells::SilentDoorbell;
 pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};
-pub use run::{AskView, ErrorView, RunView, branch, cause, outcome, release_again};
+pub use run::{AskView, ErrorView, RunView, branch, cause, is_halted, outcome, release_again};
 pub use show::{RunFiles, RunPage, journal};
 pub use status::{FromTrackers, HandedOver, ReadyIssue, Status, UnreadableRepo};

@@ -186,15 +186,16 @@ impl RunView {
         }
     }
 
-    /// Shows `run` as it is now, with its current turn if the executor can be asked.
-    pub async fn read(engine: &Engine, run: &Run) -> Self {
+    /// Shows `run` as it is now, with its current turn if the executor can be asked. The caller
+    /// knows from [`is_halted`] whether everything is `halted`, once for all runs that it shows.
+    pub async fn read(engine: &Engine, run: &Run, halted: bool) -> Self {
         let turn = running_turn(engine, run).await;
         let (policy, _) = engine.ports().settings.current();
         let mut view = Self::new(run, &policy, turn.as_ref(), engine.ports().clock.now());
         if !view.settled && policy.shadow {
             // In shadow mode nothing else would make it go on.
             "the end of shadow mode".clone_into(&mut view.waits_for);
-        } else if run.conclusion.is_none() && is_halted(engine).await {
+        } else if run.conclusion.is_none() && halted {
             view.waits_for = match run.turn().filter(|turn| turn.ended.is_none()) {
                 Some(turn) => format!("turn {} to stop (everything is halted)", turn.n),
                 None => "`afk resume` (everything is halted)".to_owned(),
@@ -210,7 +211,7 @@ impl RunView {
 }
 
 /// Whether everything is halted; not if that cannot be read.
-async fn is_halted(engine: &Engine) -> bool {
+pub async fn is_halted(engine: &Engine) -> bool {
     engine.ports().store.switches().await.is_ok_and(|switches| switches.halt.is_some())
 }
 

@@ -7,7 +7,7 @@ use afk_engine::ports::{JournalRow, PortResult, Requested, Store};
 use afk_local::git::Workspaces;
 use serde::Serialize;
 
-use super::RunView;
+use super::{RunView, is_halted};
 use crate::operator::{Operator, bundle_file};
 use crate::{App, Error, data_dir};
 
@@ -46,7 +46,10 @@ impl RunPage {
     /// Reads everything of `run`; a live one's current turn only if `app` is given.
     pub async fn read(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
         let summary = match app.filter(|_| run.conclusion.is_none()) {
-            Some(app) => RunView::read(&app.engine, &run).await,
+            Some(app) => {
+                let halted = is_halted(&app.engine).await;
+                RunView::read(&app.engine, &run, halted).await
+            }
             None => RunView::new(&run, &operator.config.policy, None, afk_core::ids::At::now()),
         };
         let bundle = bundle_file(&operator.config, run.id)?;

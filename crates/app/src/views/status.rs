@@ -152,7 +152,8 @@ impl Status {
             let ports = app.engine.ports();
             let switches = ports.store.switches().await?;
             let live = ports.store.live().await?;
-            let looks = live.iter().map(|stored| RunView::read(&app.engine, &stored.run));
+            let halted = switches.halt.is_some();
+            let looks = live.iter().map(|stored| RunView::read(&app.engine, &stored.run, halted));
             let runs = stream::iter(looks).buffered(AT_ONCE).collect();
             let every = Duration::from_secs(app.config.policy.poll_seconds);
             let known = trackers.take().filter(|known| known.holds(&switches, every));

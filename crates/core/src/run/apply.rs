@@ -1,4 +1,13 @@
 //! What each [`Transition`] changes in the record.
+//!
+//! A pass applies a transition to a copy of the record and commits both together. Replay and the
+//! evidence apply the rows of a journal again, so the result depends on nothing but the record, the
+//! transition and its time.
+//!
+//! Applying is not idempotent: a second [`Transition::TurnBegun`] is a second turn. That each
+//! transition is applied once is ensured by the store, which commits only on the version that the
+//! pass has read. Where the same thing may be seen or requested twice, the first time stays, and a
+//! request that the run took before changes nothing.
 
 use super::{
     AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, EndedTurn, Interrupt,

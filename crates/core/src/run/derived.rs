@@ -14,9 +14,9 @@ use crate::usd::Usd;
 use crate::verdict::{StageAnswer, StageNames, Verdict, fold};
 
 /// Minimum wait before a usage limit without a known reset time is tried again.
-const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
+const UNKNOWN_RESET: SignedDuration = SignedDuration::from_mins(15);
 /// Maximum duration of a usage limit: a week, and some for clocks that differ.
-const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(8 * 24);
+const LONGEST_USAGE_LIMIT: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// What the names of candidates' branches on the remote begin with.
 pub const TRY_PREFIX: &str = "afk/try/";
 
@@ -218,8 +218,8 @@ impl Run {
         let doublings = self.limits_in_a_row().saturating_sub(1).min(9);
         let pause = SignedDuration::from_secs((10_i64 << doublings).min(3600));
         let after = |by| ended.at.checked_add(by).unwrap_or(At::MAX);
-        let told = resets_at.unwrap_or_else(|| after(UNTOLD_RESET));
-        Some(told.clamp(after(pause), after(LONGEST_LIMIT)))
+        let told = resets_at.unwrap_or_else(|| after(UNKNOWN_RESET));
+        Some(told.clamp(after(pause), after(LONGEST_USAGE_LIMIT)))
     }
 
     /// Why its clocks stand still; none if they run.

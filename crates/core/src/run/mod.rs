@@ -131,6 +131,47 @@ pub struct Run {
     pub settled_at: Option<At>,
 }
 
+impl Run {
+    /// Returns a run of `issue` that is admitted now, `at`: nobody is recorded to have released the
+    /// issue, and nothing has happened yet.
+    pub fn new(
+        id: RunId,
+        issue: IssueRef,
+        dispatcher: Dispatcher,
+        pinned: Pinned,
+        budget: Usd,
+        at: At,
+    ) -> Self {
+        Self {
+            id,
+            issue,
+            dispatcher,
+            release: None,
+            pinned,
+            admitted_at: at,
+            last_event: None,
+            enrolled: false,
+            budget,
+            resumes: None,
+            start: None,
+            base_fails: None,
+            attempts: Vec::new(),
+            first_red_at: None,
+            labels_seen: LabelsSeen::default(),
+            cancel: None,
+            heard: Vec::new(),
+            posted: None,
+            thread_link: None,
+            stopping_since: None,
+            aside_since: None,
+            pauses: Vec::new(),
+            impeded: None,
+            conclusion: None,
+            settled_at: None,
+        }
+    }
+}
+
 /// Who released an issue to the loop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {

@@ -22,32 +22,13 @@ fn repo(name: &str) -> RepoName {
 
 /// A run on `issue` that was admitted at `second`.
 fn run(issue: &str, second: i64) -> Run {
+    let id = "00000001-0000-0000-0000-000000000007".parse().unwrap();
+    let issue = issue.parse().unwrap();
+    let pinned = Pinned { title: String::new(), body: String::new(), digest: Digest::of("") };
     Run {
-        id: "00000001-0000-0000-0000-000000000007".parse().unwrap(),
-        issue: issue.parse().unwrap(),
-        dispatcher: Dispatcher::Loop,
-        release: None,
-        pinned: Pinned { title: String::new(), body: String::new(), digest: Digest::of("") },
-        admitted_at: at(second),
-        last_event: None,
         enrolled: true,
-        budget: Usd::dollars(10),
-        resumes: None,
-        start: None,
-        base_fails: None,
-        attempts: Vec::new(),
-        first_red_at: None,
         labels_seen: LabelsSeen { ready: true, in_progress: false },
-        cancel: None,
-        requests: Vec::new(),
-        posted: None,
-        thread_link: None,
-        stopping_since: None,
-        aside_since: None,
-        pauses: Vec::new(),
-        impeded: None,
-        conclusion: None,
-        settled_at: None,
+        ..Run::new(id, issue, Dispatcher::Loop, pinned, Usd::dollars(10), at(second))
     }
 }
 

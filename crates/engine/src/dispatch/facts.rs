@@ -175,8 +175,7 @@ impl Engine {
         for (repo, ready) in self.trackers.ready_of(wanted, &config.ready_label).await {
             match ready {
                 Ok(mut issues) => {
-                    // Whose run waits for people is not begun again.
-                    issues.retain(|issue| aside(&live, &issue.issue).is_none());
+                    issues.retain(|issue| !is_aside(&live, &issue.issue));
                     listed.issues.extend(issues);
                     listed.looked.answered.push(repo);
                 }
@@ -333,16 +332,17 @@ impl Engine {
         let locks = async {
             let label = &config.in_progress_label;
             let locked = self.ports.tracker.labelled(&issue.repo, label).await?;
-            PortResult::Ok((locked, self.ports.store.live().await?))
+            PortResult::Ok((locked, self.ports.store.live_runs().await?))
         };
         match locks.await {
             Err(error) => (None, Fact::Unreadable(error.chain())),
             Ok((locked, live)) => {
                 // A run that stepped aside takes its label off: one that is there is a person's.
-                let holds = |run: &Run, issue: &IssueRef| run.issue == *issue && run.holds_lock();
-                let ours = |issue: &IssueRef| live.iter().any(|s| holds(&s.run, issue));
+                let ours =
+                    |issue: &IssueRef| live.iter().any(|one| one.issue == *issue && one.holds_lock);
                 let foreign = locked.into_iter().find(|issue| !ours(issue));
-                (aside(&live, issue), Fact::Known(foreign))
+                let aside = live.iter().find(|one| one.issue == *issue && one.is_aside());
+                (aside.map(|one| one.run), Fact::Known(foreign))
             }
         }
     }
@@ -421,10 +421,10 @@ impl Engine {
     }
 }
 
-/// The run of `issue` that stepped aside while people decide on its pull request.
-fn aside(live: &[StoredRun], issue: &IssueRef) -> Option<RunId> {
-    let mut runs = live.iter().map(|stored| &stored.run);
-    runs.find(|run| run.issue == *issue && run.aside_since.is_some()).map(|run| run.id)
+/// Whether a run of `issue` waits for people to decide on its pull request: then the issue gets no
+/// second run.
+fn is_aside(live: &[StoredRun], issue: &IssueRef) -> bool {
+    live.iter().any(|stored| stored.run.issue == *issue && stored.run.aside_since.is_some())
 }
 
 /// The facts about an issue of which nothing could be read.

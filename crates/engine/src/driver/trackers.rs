@@ -216,8 +216,10 @@ impl Engine {
         now: At,
     ) {
         let (config, _) = self.ports.settings.current();
-        watch.due.forget_others(|repo| config.repos.contains_key(repo));
-        watch.retries.forget_others(|repo| config.repos.contains_key(repo));
+        let known = |repo: &RepoName| config.repos.contains_key(repo);
+        self.wakes.forget_others(known);
+        watch.due.forget_others(known);
+        watch.retries.forget_others(known);
         for (home, repos) in self.homes() {
             if let Some(busy) = watch.under_way(&home) {
                 // A look at an older request is followed by another one anyhow.

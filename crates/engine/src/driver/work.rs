@@ -39,6 +39,7 @@ impl Engine {
         let clock = &*self.ports.clock;
         let live = within(clock, STORE, "reading live runs", self.ports.store.live_runs()).await?;
         let at_work = live.iter().filter(|one| one.holds_lock).map(|one| one.run).collect();
+        self.requests.forget_others(|run| live.iter().any(|one| one.run == *run));
         for LiveRun { run, issue, .. } in live {
             if run_of.values().any(|known| *known == run) {
                 continue;

@@ -13,7 +13,8 @@ use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
 use afk_core::ids::{At, IssueRef, Oid, RepoName};
 use afk_core::proof::{BaseStep, ProofResults, RunResult, Verify};
-use afk_core::run::{LabelsSeen, Pinned, Run, Start};
+use afk_core::run::{Pinned, Run, Start};
+use afk_core::usd::Usd;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +80,7 @@ impl Engine {
             let brake = Brake::new(cancel.clone());
             brake.read(&self.ports).await;
             let Prepared { branch, base, .. } = self.ports.git.prepare_mirror(repo, cancel).await?;
-            let run = self.asker(repo, &branch, &base);
+            let run = self.unstored_run(repo, &branch, &base);
             let mut pass = Pass {
                 engine: self,
                 brake: &brake,
@@ -119,40 +120,21 @@ impl Engine {
     }
 
     /// A record for a run that is never stored, as a subject for the jobs.
-    fn asker(&self, repo: &RepoName, branch: &str, base: &Oid) -> Run {
+    fn unstored_run(&self, repo: &RepoName, branch: &str, base: &Oid) -> Run {
+        let issue = IssueRef { repo: repo.clone(), number: 0 };
+        let pinned = Pinned { title: String::new(), body: String::new(), digest: Digest::of("") };
+        let (id, now) = (self.ports.ids.run(), self.ports.clock.now());
+        let start = Start {
+            branch: branch.to_owned(),
+            base: base.clone(),
+            workflow: None,
+            checkout: Checkout::Ours,
+            machine: None,
+            head: None,
+        };
         Run {
-            id: self.ports.ids.run(),
-            issue: IssueRef { repo: repo.clone(), number: 0 },
-            dispatcher: Dispatcher::Person,
-            release: None,
-            pinned: Pinned { title: String::new(), body: String::new(), digest: Digest::of("") },
-            admitted_at: self.ports.clock.now(),
-            last_event: None,
-            enrolled: false,
-            budget: afk_core::usd::Usd::ZERO,
-            resumes: None,
-            start: Some(Start {
-                branch: branch.to_owned(),
-                base: base.clone(),
-                workflow: None,
-                checkout: Checkout::Ours,
-                machine: None,
-                head: None,
-            }),
-            base_fails: None,
-            attempts: Vec::new(),
-            first_red_at: None,
-            labels_seen: LabelsSeen::default(),
-            cancel: None,
-            requests: Vec::new(),
-            posted: None,
-            thread_link: None,
-            stopping_since: None,
-            aside_since: None,
-            pauses: Vec::new(),
-            impeded: None,
-            conclusion: None,
-            settled_at: None,
+            start: Some(start),
+            ..Run::new(id, issue, Dispatcher::Person, pinned, Usd::ZERO, now)
         }
     }
 }

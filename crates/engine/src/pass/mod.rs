@@ -302,6 +302,7 @@ impl Pass<'_> {
         let limits = self.config.limits(&self.repo);
         Context::new(&self.run, self.version, seen, self.names(), limits, self.now())
     }
+
     /// Updates the issue of a live run, and removes what the run no longer needs.
     async fn keep_shown(&mut self, seen: &Observation) -> PortResult<()> {
         if self.run.conclusion.is_some() {

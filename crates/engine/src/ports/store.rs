@@ -1,7 +1,8 @@
 //! The store: runs, journal, outbox, leases, switches.
 //!
-//! Each run is changed by compare-and-swap. Limits that span runs (one live run a repo, capacity,
-//! spending, freezes) are checked again inside the one `admit` transaction.
+//! Each run is changed by compare-and-swap. Limits that span runs (one holder of a repo's lock, one
+//! live run an issue, capacity, spending, freezes) are checked again inside the transaction in which
+//! a run is admitted or takes the lock again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,6 +40,13 @@ pub struct LiveRun {
     pub issue: IssueRef,
     /// Whether the run holds the lock of its repo.
     pub holds_lock: bool,
+}
+
+impl LiveRun {
+    /// Whether the run has stepped aside while people decide on its pull request.
+    pub fn is_aside(&self) -> bool {
+        !self.holds_lock
+    }
 }
 
 /// The limits that are checked again in the transaction in which a run gets a repo's lock or more
@@ -306,7 +314,7 @@ pub trait Store: Send + Sync {
     async fn commit(&self, commit: Commit) -> PortResult<Committed>;
     /// Returns every run that is not settled.
     async fn live(&self) -> PortResult<Vec<StoredRun>>;
-    /// Returns the ids and issues of the live runs without their records: called twice a second.
+    /// Returns the live runs without their records, for callers that call often and need no more.
     async fn live_runs(&self) -> PortResult<Vec<LiveRun>>;
     /// Returns the runs that match `filter`, newest first.
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>>;
@@ -325,10 +333,12 @@ pub trait Store: Send + Sync {
     async fn unlease(&self, key: &str, owner: &str) -> PortResult<()>;
     /// Returns the switches that are on. A switch that this version does not know is an error.
     async fn switches(&self) -> PortResult<Switches>;
-    /// Turns a switch on in a person's name, or off if `state` is none. A repo that a person
-    /// freezes or unfreezes is not paged about any more: if a run froze it before, that paging is
-    /// kept, as acknowledged by the person who freezes it.
-    async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
+    /// Turns a switch on in a person's name. A repo that a person freezes is not paged about any
+    /// more: if a run froze it before, that paging is kept, as acknowledged by the person.
+    async fn throw(&self, switch: &Switch, state: &SwitchState) -> PortResult<()>;
+    /// Turns a switch off in the name of `by`, at `at`. A repo that is no longer frozen is not paged
+    /// about any more.
+    async fn lift(&self, switch: &Switch, by: &str, at: At) -> PortResult<()>;
     /// Lifts the freeze of `repo` in the name of `by`, who requested that at `asked`, if the freeze
     /// is older than the request. Returns whether it was lifted.
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool>;

@@ -1,4 +1,13 @@
 //! One credential at one home: requests, their repetition, and the account's rate limits.
+//!
+//! The adapters of forges, CI, T3 Code and Vault send their requests through an [`Account`].
+//!
+//! - While a limit lasts nothing is sent: a call fails at once and says until when.
+//! - At most [`AT_ONCE`] requests are under way. Writes go one by one, with a pause between two,
+//!   and do not hold up reads while they wait for their turn.
+//! - A read to which no answer came is repeated a few times, unless it is of the end of a log. A
+//!   write is not repeated, because it may have arrived. But if the credential was refused, nothing
+//!   was done: then either is sent once more if the signer says that this may help.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -1,4 +1,14 @@
 //! A session with one Vault: a token that is kept alive, and reads with it.
+//!
+//! Only the module above calls it: to read a secret, to check that Vault lets us in, and to renew the
+//! token while nothing is read. It makes a new session when the settings change.
+//!
+//! - The token is replaced only under the lock of `lease`, so that of many readers at most one logs
+//!   in. When to renew and when to log in is decided by [`Lease::step`].
+//! - Vault refuses a revoked token in the same way as a place that the policy denies. After a
+//!   refusal there is therefore one login, but not if the token is fresh, and not again soon for a
+//!   place that was denied to a new token: each login costs Vault a lease.
+//! - Secrets are returned and never kept, and no error quotes an answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -93,9 +93,17 @@ impl Store for Sim {
         self.call("store.switches", World::switches).await
     }
 
-    async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()> {
-        self.call("store.switch", |world| {
-            world.throw(switch, state);
+    async fn throw(&self, switch: &Switch, state: &SwitchState) -> PortResult<()> {
+        self.call("store.throw", |world| {
+            world.throw(switch, Some(state));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn lift(&self, switch: &Switch, _by: &str, _at: At) -> PortResult<()> {
+        self.call("store.lift", |world| {
+            world.throw(switch, None);
             Ok(())
         })
         .await

@@ -5,21 +5,14 @@ use afk_core::gates::{Dispatcher, Gate, GateVerdict};
 use afk_core::ids::{Actor, RunId};
 use afk_core::issue::{IssueChange, Permission};
 use afk_core::plan::End;
-use afk_core::run::Run;
 use afk_engine::ports::Switch;
 use afk_engine::switches::Brake;
-use afk_sim::story::{Story, breaking_work, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, breaking_work, good_work, repo, runs, seven, story_of, write};
 use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 const READY: &str = "ready-for-agent";
-
-fn write(story: &Story, body: &str, by: &Actor) {
-    story.sim.with(|world| world.write_comment(&seven(), body, by));
-    // Edits happen later than the comment, because trackers tell no order within a second.
-    story.sim.advance(SignedDuration::from_secs(1));
-}
 
 fn own() -> Actor {
     Actor { bot: true, ..person("afk") }
@@ -30,12 +23,6 @@ fn put_on(world: &World) -> usize {
     let ready = IssueChange::Labeled { label: READY.to_owned() };
     let events = world.tracker.issues[&seven()].events.iter();
     events.filter(|event| event.what == ready && event.actor == Some(own())).count()
-}
-
-fn runs(story: &Story) -> Vec<Run> {
-    let mut all = story.sim.with(|world| world.store.all());
-    all.sort_by_key(|run| run.id);
-    all
 }
 
 /// The comment of run `n`, from 0.

@@ -61,7 +61,7 @@ async fn with_the_shipped_defaults_only_the_store_is_touched() {
         story.sim.advance(SignedDuration::from_mins(1));
     }
     assert_nothing_begins(&story);
-    let writes = ["store.admit", "store.commit", "store.remember", "store.switch"];
+    let writes = ["store.admit", "store.commit", "store.remember", "store.throw", "store.lift"];
     assert!(writes.iter().all(|write| story.count(write) == 0));
 }
 

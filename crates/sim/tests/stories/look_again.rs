@@ -72,6 +72,7 @@ async fn whatever_fails_once_before_an_issue_is_dispatched_is_tried_again_soon()
 async fn what_is_out_of_order_is_noticed_when_it_works_again() {
     for name in [
         "store.live",
+        "store.live_runs",
         "store.comments_read_until",
         "store.switches",
         "tracker.ready",

@@ -8,7 +8,7 @@ use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::run::Run;
 use afk_core::verdict::StageAnswer::{self, Failure, None as Nothing, Pending, Success, Void};
 use afk_sim::story::{
-    Story, breaking_work, causes, fixing_more, fixing_work, good_work, polled, repo, seven, tested,
+    Story, breaking_work, causes, fixing_work, good_work, polled, repo, seven, tested,
 };
 use afk_sim::world::{Says, Script, World};
 use jiff::SignedDuration;
@@ -173,7 +173,7 @@ async fn a_candidate_waits_for_polled_stages_before_it_lands() {
         tested(config);
         polled(config);
     };
-    let story = Story::new().with_issue(vec![breaking_work(), fixing_more()]).configure(tested);
+    let story = Story::new().with_issue(vec![breaking_work(), fixing_work()]).configure(tested);
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Refused]);

@@ -1,14 +1,14 @@
 //! `/afk retry` on an issue whose run left a finished head: another run goes on from that head
 //! without another turn, and has a turn only if the head is gone or is refused for another reason.
 
-use afk_core::ids::{Actor, Oid};
+use afk_core::ids::Oid;
 use afk_core::message::{RUN_TRAILER, trailer};
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Run;
 use afk_core::usd::Usd;
 use afk_engine::ports::JobState;
-use afk_sim::story::{Story, causes, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, causes, good_work, repo, runs, seven, story_of, untested_work, write};
 use afk_sim::world::{Act, Fault, JobRecord, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -26,27 +26,9 @@ fn documents() -> Script {
     }])
 }
 
-fn untested() -> Script {
-    Script::acts(vec![Act::Commit {
-        message: "Say two",
-        files: vec![("src/lib", Some("one two"))],
-    }])
-}
-
-fn write(story: &Story, body: &str, by: &Actor) {
-    story.sim.with(|world| world.write_comment(&seven(), body, by));
-    story.sim.advance(SignedDuration::from_secs(1));
-}
-
 fn label(story: &Story, on: bool, by: &str) {
     story.sim.with(|world| world.set_label(&seven(), PERMIT, on, &person(by)));
     story.sim.advance(SignedDuration::from_secs(1));
-}
-
-fn runs(story: &Story) -> Vec<Run> {
-    let mut all = story.sim.with(|world| world.store.all());
-    all.sort_by_key(|run| run.id);
-    all
 }
 
 /// The comment of `run`.
@@ -145,7 +127,7 @@ async fn what_the_remote_refused_lands_once_it_takes_it() {
 #[tokio::test]
 async fn code_that_needs_no_test_lands_without_another_turn() {
     let story = Story::new()
-        .with_issue(vec![untested()])
+        .with_issue(vec![untested_work()])
         .configure(|config| config.landing_refusals_max = 1);
     let old = story.settle().await;
     story.ended(End::NeedsHuman);
@@ -175,7 +157,7 @@ async fn a_head_that_is_gone_is_said_and_made_anew() {
 
 #[tokio::test]
 async fn a_label_that_a_stranger_put_on_costs_no_turn() {
-    for scripts in [vec![documents(), good_work()], vec![untested(), good_work()]] {
+    for scripts in [vec![documents(), good_work()], vec![untested_work(), good_work()]] {
         let story =
             Story::new().with_issue(scripts).configure(|config| config.landing_refusals_max = 1);
         let old = story.settle().await;
@@ -230,7 +212,7 @@ async fn without_the_label_it_is_judged_again_and_refused_as_usual() {
         files: vec![("tests/two", Some("expect src/lib two"))],
     }]);
     let story = Story::new()
-        .with_issue(vec![untested(), tests])
+        .with_issue(vec![untested_work(), tests])
         .configure(|config| config.landing_refusals_max = 1);
     let old = story.settle().await;
     story.ended(End::NeedsHuman);

@@ -8,7 +8,7 @@ use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{Job, JobKind, Jobs, Switch};
 use afk_sim::fakes::Sim;
-use afk_sim::story::{Story, breaking_work, fixing_more, good_work, repo, seven, tested, unlabel};
+use afk_sim::story::{Story, breaking_work, fixing_work, good_work, repo, seven, tested, unlabel};
 use afk_sim::world::{PushFate, Script, World};
 use jiff::SignedDuration;
 
@@ -32,7 +32,7 @@ fn stages_started(world: &World) -> usize {
 
 #[tokio::test]
 async fn a_red_candidate_never_lands_and_its_mended_one_is_asked_once() {
-    let story = story(vec![breaking_work(), fixing_more()]);
+    let story = story(vec![breaking_work(), fixing_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     let causes: Vec<_> = run.attempts.iter().map(|attempt| attempt.cause).collect();
@@ -194,7 +194,7 @@ async fn a_red_base_that_nobody_mends_is_handed_over_by_its_name() {
 
 #[tokio::test]
 async fn what_is_red_on_a_mended_base_is_refused() {
-    let story = story(vec![breaking_work(), fixing_more()]);
+    let story = story(vec![breaking_work(), fixing_work()]);
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
     });

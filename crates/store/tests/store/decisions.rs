@@ -59,9 +59,9 @@ async fn an_admission_is_refused_for_each_reason_and_done_once() {
         (Switch::Halt, AdmitRefusal::Stopped),
         (Switch::Pause, AdmitRefusal::Stopped),
     ] {
-        store.switch(&switch, Some(&thrown)).await.unwrap();
+        store.throw(&switch, &thrown).await.unwrap();
         assert_eq!(admit(&store, 3, "o/b#1", &free()).await, REFUSED(why), "{switch:?}");
-        store.switch(&switch, None).await.unwrap();
+        store.lift(&switch, "ann", at(3)).await.unwrap();
     }
     assert_eq!(admit(&store, 3, "o/b#1", &free()).await, Admission::Admitted);
     let just = capped(cap(1_000_000), cap(3_000_000));

@@ -152,11 +152,11 @@ async fn a_lock_held_too_long_is_said_and_the_next_write_goes_through() {
     let mut raw = home.raw().await;
     sql(&mut raw, "BEGIN IMMEDIATE").await.unwrap();
     let state = SwitchState { by: "x".to_owned(), at: at(0), why: String::new() };
-    let error = store.switch(&Switch::Halt, Some(&state)).await.unwrap_err();
+    let error = store.throw(&Switch::Halt, &state).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Transient);
     assert!(error.chain().contains("is locked: another process"), "{error}");
     sql(&mut raw, "ROLLBACK").await.unwrap();
-    store.switch(&Switch::Halt, Some(&state)).await.unwrap();
+    store.throw(&Switch::Halt, &state).await.unwrap();
 }
 
 #[tokio::test]

@@ -78,14 +78,14 @@ async fn who_acknowledged_first_stays_and_a_persons_freeze_keeps_the_pages() {
     assert!(!port.page(&repo(), &page).await.unwrap(), "somebody acknowledged meanwhile");
 
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };
-    port.switch(&Switch::Freeze(repo()), Some(&state)).await.unwrap();
+    port.throw(&Switch::Freeze(repo()), &state).await.unwrap();
     let mine = port.acknowledge(&repo(), &by("bob", 21)).await.unwrap().unwrap();
     assert_eq!(mine.thrown, state);
     assert_eq!(mine.paging.unwrap().acknowledged, Some(by("ann", 5)));
-    port.switch(&Switch::Freeze(repo()), None).await.unwrap();
+    port.lift(&Switch::Freeze(repo()), "bob", at(22)).await.unwrap();
     assert_eq!(port.acknowledge(&repo(), &by("bob", 22)).await.unwrap(), None);
     assert!(!port.page(&repo(), &page).await.unwrap(), "it is lifted");
-    port.switch(&Switch::Freeze(repo()), Some(&state)).await.unwrap();
+    port.throw(&Switch::Freeze(repo()), &state).await.unwrap();
     assert_eq!(paging(&port).await, None, "no run froze it");
 }
 
@@ -94,7 +94,7 @@ async fn whoever_freezes_what_a_run_froze_acknowledges_it() {
     let home = Home::new();
     let port = frozen(&home).await;
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };
-    port.switch(&Switch::Freeze(repo()), Some(&state)).await.unwrap();
+    port.throw(&Switch::Freeze(repo()), &state).await.unwrap();
     let by = Acknowledgement { by: "bob".to_owned(), at: at(20) };
     let acknowledged = Paging { acknowledged: Some(by), ..Paging::begun(run_id(1), at(0)) };
     assert_eq!(paging(&port).await, Some(acknowledged));
@@ -110,7 +110,7 @@ async fn a_freeze_that_cannot_be_read_freezes_all_the_same() {
     let freeze = switches.freeze_of(&repo()).unwrap();
     assert_eq!((freeze.thrown.why.as_str(), &freeze.paging), (r#"{"else":1}"#, &None));
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };
-    store.switch(&Switch::Freeze(repo()), Some(&state)).await.unwrap();
+    store.throw(&Switch::Freeze(repo()), &state).await.unwrap();
     let switches = store.switches().await.unwrap();
     assert_eq!(switches.freeze_of(&repo()).unwrap().thrown, state);
 }

@@ -17,7 +17,7 @@ async fn who_lifted_a_switch_and_when_stays() {
     let thrown = SwitchState { by: "bob".to_owned(), at: at(1), why: "disk".to_owned() };
     let switches = [Switch::Halt, Switch::Pause, Switch::Freeze("o/a".parse().unwrap())];
     for switch in &switches {
-        store.switch(switch, Some(&thrown)).await.unwrap();
+        store.throw(switch, &thrown).await.unwrap();
     }
     let now = store.switches().await.unwrap();
     let frozen = now.frozen.into_iter().map(|(_, freeze)| freeze.thrown);

@@ -12,10 +12,10 @@ const TRAIT: &str = include_str!("../../../engine/src/ports/store.rs");
 /// Calls that no tick makes, each with who makes it.
 const UNSWEPT: &[(&str, &str)] = &[
     ("journal", "a look, which the command line takes"),
-    ("switch", "a person's verb, one transaction"),
+    ("throw", "a person's verb, one transaction"),
+    ("lift", "a person's verb, one transaction"),
     ("acknowledge", "a person's verb, one transaction"),
     ("forget_results", "housekeeping, which the plots do not do"),
-    ("live_runs", "a read of the daemon alone, twice a second"),
 ];
 
 /// The name of every call of the trait.

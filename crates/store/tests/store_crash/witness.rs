@@ -139,7 +139,8 @@ hand_on! {
     lease(key: &str, owner: &str, ttl: Duration, now: At) -> Option<u64>;
     unlease(key: &str, owner: &str) -> ();
     switches() -> Switches;
-    switch(switch: &Switch, state: Option<&SwitchState>) -> ();
+    throw(switch: &Switch, state: &SwitchState) -> ();
+    lift(switch: &Switch, by: &str, at: At) -> ();
     unfreeze(repo: &RepoName, by: &str, asked: At) -> bool;
     page(repo: &RepoName, page: &Page<'_>) -> bool;
     acknowledge(repo: &RepoName, by: &Acknowledgement) -> Option<Freeze>;

@@ -18,7 +18,7 @@ use crate::cli::words::{line, many};
 pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
     let operator = context.operator_to_look().await?;
     operations::throw(&operator, &Switch::Pause, why, now()).await?;
-    let live = operator.store.live().await?.len();
+    let live = operator.store.live_runs().await?.len();
     let go_on = match live {
         0 => String::new(),
         1 => "; 1 live run goes on".to_owned(),

@@ -5,7 +5,7 @@ use afk_app::App;
 use afk_app::config::Config;
 use afk_app::operations;
 use afk_app::operator::{configured, issue};
-use afk_app::views::RunView;
+use afk_app::views::{RunView, is_halted};
 use afk_app::{Error, ErrorKind};
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
@@ -53,14 +53,14 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         },
     };
     let token = interrupt.token();
-    let watch = EngineWatch::new(app.engine.clone(), Some(run));
+    let mut watch = EngineWatch::new(app.engine.clone(), Some(run));
     let drive = Drive { dispatch: false, until: Until::Settled(run) };
-    let work = beside(out, &watch, app.engine.drive(drive, &token));
+    let work = beside(out, &mut watch, app.engine.drive(drive, &token));
     let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, work).await;
     driven?;
     let stored = app.engine.ports().store.load(run).await?;
     let stored = stored.ok_or_else(|| Error::failed(format!("run {run} is gone")))?;
-    let view = RunView::read(&app.engine, &stored.run).await;
+    let view = RunView::read(&app.engine, &stored.run, is_halted(&app.engine).await).await;
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
@@ -161,19 +161,21 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
             (false, false) => Exit::Done,
         });
     }
-    let view = EngineWatch::new(app.engine.clone(), None);
+    let mut view = EngineWatch::new(app.engine.clone(), None);
     let drive = Drive { dispatch: poll, until: Until::Idle };
     let work = async {
         let driven = app.engine.drive(drive, &token).await;
         app.engine.do_due_chores(&token).await;
         driven
     };
-    let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, beside(out, &view, work)).await;
+    let (driven, interrupted) =
+        interrupt.around(out, RUNS_GO_ON, beside(out, &mut view, work)).await;
     driven?;
     let live = app.engine.ports().store.live().await?;
+    let halted = is_halted(&app.engine).await;
     let mut left = Vec::new();
     for stored in &live {
-        left.push(RunView::read(&app.engine, &stored.run).await);
+        left.push(RunView::read(&app.engine, &stored.run, halted).await);
     }
     out.result(&json!({ "live": left }), |_| match left.len() {
         0 => "nothing left to do".to_owned(),
@@ -279,9 +281,9 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     // Checked first: the agent's turn would only wait for what is missing on this machine.
     equipped(&demo.app, &demo.issue.repo).await?;
     let token = interrupt.token();
-    let watch = EngineWatch::new(demo.app.engine.clone(), None);
+    let mut watch = EngineWatch::new(demo.app.engine.clone(), None);
     let tell = |what: String| out.note(what);
-    let work = beside(out, &watch, Box::pin(demo.run(&token, &tell)));
+    let work = beside(out, &mut watch, Box::pin(demo.run(&token, &tell)));
     let (report, interrupted) = interrupt.around(out, DEMO_STOPS, work).await;
     if interrupted {
         // Nobody would look for them under a configuration in a temporary folder.

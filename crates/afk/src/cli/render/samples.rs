@@ -9,8 +9,8 @@ use afk_core::ids::{Actor, At, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{
-    AttemptRefusal, Candidate, LabelsSeen, Pinned, Run, StageRecord, Start, Transition, TurnEnd,
-    TurnFacts, TurnSeen, WorkspaceInspection,
+    AttemptRefusal, Candidate, Pinned, Run, StageRecord, Start, Transition, TurnEnd, TurnFacts, TurnSeen,
+    WorkspaceInspection,
 };
 use afk_core::spend::Usage;
 use afk_core::usd::Usd;
@@ -30,36 +30,16 @@ fn oid(digit: char) -> Oid {
 
 /// A run that was just admitted.
 pub(crate) fn admitted() -> Run {
+    let id = RunId::new(Uuid::from_u128(0x0199_d3c2_0000_7000_8000_0000_0000_0007));
+    let issue = "o/web#7".parse().unwrap();
+    let pinned = Pinned {
+        title: "Add a door\u{1b}[2J".to_owned(),
+        body: "It opens inwards.".to_owned(),
+        digest: Digest::of_list(&["Add a door"]),
+    };
     Run {
-        id: RunId::new(Uuid::from_u128(0x0199_d3c2_0000_7000_8000_0000_0000_0007)),
-        issue: "o/web#7".parse().unwrap(),
-        dispatcher: Dispatcher::Person,
-        release: None,
-        pinned: Pinned {
-            title: "Add a door\u{1b}[2J".to_owned(),
-            body: "It opens inwards.".to_owned(),
-            digest: Digest::of_list(&["Add a door"]),
-        },
-        admitted_at: at(0),
-        last_event: None,
         enrolled: true,
-        budget: Usd::dollars(20),
-        resumes: None,
-        start: None,
-        base_fails: None,
-        attempts: Vec::new(),
-        first_red_at: None,
-        labels_seen: LabelsSeen::default(),
-        cancel: None,
-        requests: Vec::new(),
-        posted: None,
-        thread_link: None,
-        stopping_since: None,
-        aside_since: None,
-        pauses: Vec::new(),
-        impeded: None,
-        conclusion: None,
-        settled_at: None,
+        ..Run::new(id, issue, Dispatcher::Person, pinned, Usd::dollars(20), at(0))
     }
 }
 

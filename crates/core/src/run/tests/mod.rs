@@ -51,10 +51,11 @@ fn repo() -> RepoName {
 
 /// A run that was admitted at second 0.
 fn admitted() -> Run {
+    let id = "00000001-0000-0000-0000-000000000007".parse().unwrap();
+    let issue = "o/r#7".parse().unwrap();
+    let digest = Digest::of("Say two");
+    let pinned = Pinned { title: "Say two".to_owned(), body: String::new(), digest };
     Run {
-        id: "00000001-0000-0000-0000-000000000007".parse().unwrap(),
-        issue: "o/r#7".parse().unwrap(),
-        dispatcher: Dispatcher::Loop,
         release: Some(super::Release {
             by: who("ann"),
             at: at(-60),
@@ -62,31 +63,9 @@ fn admitted() -> Run {
             label: "ready".to_owned(),
             request_id: None,
         }),
-        pinned: Pinned {
-            title: "Say two".to_owned(),
-            body: String::new(),
-            digest: Digest::of("Say two"),
-        },
-        admitted_at: at(0),
-        last_event: None,
         enrolled: true,
-        budget: Usd::dollars(10),
-        resumes: None,
-        start: None,
-        base_fails: None,
-        attempts: Vec::new(),
-        first_red_at: None,
         labels_seen: LabelsSeen { ready: true, in_progress: false },
-        cancel: None,
-        requests: Vec::new(),
-        posted: None,
-        thread_link: None,
-        stopping_since: None,
-        aside_since: None,
-        pauses: Vec::new(),
-        impeded: None,
-        conclusion: None,
-        settled_at: None,
+        ..Run::new(id, issue, Dispatcher::Loop, pinned, Usd::dollars(10), at(0))
     }
 }
 

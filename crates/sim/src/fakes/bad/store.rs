@@ -39,7 +39,7 @@ impl Bad {
                 bending(world, |world| &mut world.store.unchecked, unchecked, act)
             }
             (Self::AdmitsUnchecked, "store.admit") => hiding(world, |_| true, act),
-            (Self::LockReadFromLabels, "store.live") => {
+            (Self::LockReadFromLabels, "store.live" | "store.live_runs") => {
                 let label = &world.config.in_progress_label;
                 let issues = world.tracker.issues.iter();
                 let locked: Vec<_> = issues

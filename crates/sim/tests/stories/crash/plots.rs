@@ -11,8 +11,8 @@ use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState, Switch, SwitchState};
 use afk_sim::story::{
-    Story, breaking_work, far, fixing_more, fixing_work, good_work, permit, polled, pulls, repo,
-    seven, start, tested,
+    Story, breaking_work, far, fixing_work, good_work, permit, polled, pulls, repo, seven, start,
+    tested, untested_work,
 };
 use afk_sim::world::{Act, Asks, JobRecord, PushFate, Says, Script, TurnState, World, person};
 use jiff::SignedDuration;
@@ -101,7 +101,7 @@ pub(super) const DESCENDANT: Plot = Plot {
 pub(super) const TESTED: Plot = Plot { name: "tested", configure: tested, part: Part::Try, ..DONE };
 pub(super) const TESTED_RED: Plot = Plot {
     name: "tested, red before landing",
-    scripts: || vec![breaking_work(), fixing_more()],
+    scripts: || vec![breaking_work(), fixing_work()],
     configure: tested,
     turns: 2,
     part: Part::Try,
@@ -421,14 +421,6 @@ fn own() -> Actor {
 
 fn running(world: &World) -> bool {
     world.agents.turns_of(&repo("o/r")).iter().any(|turn| turn.state == TurnState::Running)
-}
-
-/// Code without a test: the proof refuses it.
-fn untested_work() -> Script {
-    Script::acts(vec![Act::Commit {
-        message: "Say two",
-        files: vec![("src/lib", Some("one two"))],
-    }])
 }
 
 /// The test that [`untested_work`] lacks.
