@@ -337,3 +337,36 @@ async fn a_remote_that_is_none_keeps_no_other_repo_from_being_cleaned() {
     assert!(!kept.dir.exists());
     assert_eq!(git(&["for-each-ref"]), "", "another run took its place");
 }
+
+/// Puts something in the way of the removal of this folder.
+fn hold(folder: &Path) {
+    fs::write(folder.with_extension("trash"), "").unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_keeps_nothing_else_on_the_disk() {
+    let bench = Bench::with("kept_workspaces_gib = 0\n").await;
+    let (local, none) = (&bench.local, BTreeSet::new());
+    let run = |n: u8| format!("0198c0de-0000-7000-8000-0000000000{n:02}").parse::<RunId>().unwrap();
+
+    let kept = [1, 2, 3].map(|n| {
+        let kept = local.workspaces.prepare(run(n)).unwrap();
+        fs::write(kept.home.join("file"), "x").unwrap();
+        kept.dir
+    });
+    hold(&kept[0]);
+    LocalGit::new(local.clone()).clean(&none, &none).await.unwrap_err();
+    assert_eq!(kept.map(|dir| dir.exists()), [true, false, false]);
+
+    let left = [4, 5, 6, 7, 8, 9].map(|n| {
+        local.make_jobs(run(n)).unwrap();
+        let folder = local.jobs(run(n));
+        fs::File::open(&folder).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        folder
+    });
+    for folder in &left[..3] {
+        hold(folder);
+    }
+    bench.jobs.sweep(&none, &BTreeSet::new()).await.unwrap_err();
+    assert_eq!(left.map(|folder| folder.exists()), [true, true, true, false, false, false]);
+}

@@ -19,7 +19,7 @@ use crate::App;
 
 /// The key of the daemon's lease.
 const KEY: &str = "serve";
-/// How long the lease lasts without renewal.
+/// How long the lease lasts without renewal; that of a run lasts as long.
 const LEASE: Duration = Duration::from_secs(30);
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(10);
@@ -96,7 +96,7 @@ pub async fn worker(store: &Store, run: RunId) -> Result<Option<Worker>, StoreEr
 
 /// The process that holds the lease on `key`; none if nobody holds it, or the holder is dead.
 async fn alive(store: &Store, key: &str) -> Result<Option<Holder>, StoreError> {
-    let found = store.lease_holder(key).await?.filter(|held| held.until > Timestamp::now());
+    let found = store.lease_holder(key).await?.filter(|held| held.holds(LEASE, Timestamp::now()));
     let alive = found.filter(|held| !owner::is_dead(&held.owner));
     Ok(alive.and_then(|held| Holder::of(&held.owner)))
 }

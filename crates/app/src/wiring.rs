@@ -355,7 +355,7 @@ pub const EVIDENCE: &str = "evidence";
 /// is brought up to date, unless a process of an older binary may be alive.
 pub(crate) async fn open_store(data_dir: &Path) -> Result<Store, StoreError> {
     let now = SystemClock.now();
-    let options = OpenOptions { is_dead: owner::is_dead, now, ..OpenOptions::default() };
+    let options = OpenOptions { is_dead: owner::is_dead, now: Some(now), ..OpenOptions::default() };
     options.open(&data_dir.join(STORE_FILE)).await
 }
 

@@ -5,9 +5,14 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::At;
+
+/// A recorded time that is further ahead of the clock than this is from before the clock was set
+/// back. A clock that is kept exact takes smaller steps.
+const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
 /// An interval that does not count; open while `to` is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +100,22 @@ pub fn uncovered(from: At, to: At, pauses: &[Pause]) -> Option<At> {
     (first < to).then_some(first)
 }
 
+/// Whether `pauses`, which were recorded as they began or after they ended, show at `now` that the
+/// clock was set back since.
+pub fn show_set_back(pauses: &[Pause], now: At) -> bool {
+    let latest = now.checked_add(AHEAD).unwrap_or(At::MAX);
+    pauses.iter().any(|pause| pause.to.unwrap_or(pause.from) > latest)
+}
+
+/// Cuts off what `pauses` have of the time after `now`: it is yet to come, and nothing is known of
+/// it.
+pub fn cut(pauses: &mut [Pause], now: At) {
+    for pause in pauses {
+        pause.from = pause.from.min(now);
+        pause.to = pause.to.map(|to| to.min(now));
+    }
+}
+
 /// The time from `from` to `to`; zero if `to` is earlier.
 fn between(from: At, to: At) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
@@ -151,6 +172,21 @@ mod tests {
         check(&[open(100), away(110, 150)], 60);
         check(&[pause(100, 150), by_person(150, 190)], 60);
         check(&[away(110, 150), by_person(140, 160)], 50);
+    }
+
+    #[test]
+    fn after_a_clock_was_set_back_nothing_is_paused_in_advance() {
+        let check = |mut pauses: Vec<Pause>, shows, expected: &[Pause]| {
+            assert_eq!(show_set_back(&pauses, at(1000)), shows, "{pauses:?}");
+            cut(&mut pauses, at(1000));
+            assert_eq!(pauses, expected);
+            assert!(!show_set_back(&pauses, at(1000)), "once is enough");
+        };
+        check(vec![pause(100, 200), open(900)], false, &[pause(100, 200), open(900)]);
+        check(vec![pause(990, 1060)], false, &[pause(990, 1000)]);
+        check(vec![pause(100, 200), pause(990, 8200)], true, &[pause(100, 200), pause(990, 1000)]);
+        check(vec![pause(8000, 8200)], true, &[pause(1000, 1000)]);
+        check(vec![open(8000)], true, &[open(1000)]);
     }
 
     #[test]

@@ -271,20 +271,24 @@ pub(super) fn mount_fetched(
     Ok(spec)
 }
 
-/// Removes what is kept in `folder` and was not used for [`UNUSED`].
+/// Removes what is kept in `folder` and was not used for [`UNUSED`]. If some cannot be removed, the
+/// error is that of the first.
 pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         read => read?,
     };
+    let mut failed = None;
     for entry in entries {
         let entry = entry?;
         let used = entry.metadata()?.modified()?;
-        if used.elapsed().is_ok_and(|since| since >= UNUSED) {
-            remove_tree(&entry.path()).map_err(io::Error::other)?;
+        if used.elapsed().is_ok_and(|since| since >= UNUSED)
+            && let Err(error) = remove_tree(&entry.path())
+        {
+            failed.get_or_insert(io::Error::other(error));
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Whether there is a folder at `path`, no link, and nothing in it.

@@ -74,6 +74,51 @@ impl LocalGit {
             ))
         })
     }
+
+    /// Removes the workspace of an ended run; the commits of one that is `retriable` stay.
+    async fn clean_one(&self, run: RunId, note: &Note, retriable: bool) -> PortResult<()> {
+        let stays = note.repo.clone().filter(|_| retriable);
+        if stays.is_some() && note.commits_alone {
+            return Ok(());
+        }
+        if let Err(error) = keep_transcripts(&self.local, run).await {
+            // The limit on disk space still applies.
+            tracing::warn!(run.id = %run, error = error.chain(), "transcript not kept");
+        }
+        let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
+        if let Some(repo) = stays {
+            blocking(move || {
+                git::remove_tree(&jobs)?;
+                workspaces.strip(run, &repo)
+            })
+            .await?;
+            tracing::info!(run.id = %run, "kept workspace removed: the limit is reached; its commits stay for a retry");
+            return Ok(());
+        }
+        blocking(move || {
+            workspaces.remove_run(run)?;
+            git::remove_tree(&jobs)
+        })
+        .await?;
+        tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
+        let own = self.local.own();
+        let noted = note.repo.as_ref();
+        // If the run's repo was not recorded, the run's refs may be in any mirror.
+        for repo in noted.into_iter().chain(own.repos.keys().filter(|_| noted.is_none())) {
+            // A failure in one repo must not stop the others.
+            match self.local.mirror(repo) {
+                Ok(mirror) if mirror.dir().is_dir() => {
+                    mirror.forget(run).await.map_err(fault)?;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let error = error.chain();
+                    tracing::warn!(repo = %repo, error, "could not look for the run's refs");
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Brings the mirror up to date, and returns the default branch of its remote with its head.
@@ -523,17 +568,22 @@ impl Git for LocalGit {
         let mirror = self.local.mirror(repo)?;
         let folders = self.local.workspaces.run(run);
         let checkouts = folders.checkouts.clone();
-        blocking(move || git::remove_tree(&checkouts)).await?;
+        let removed = blocking(move || git::remove_tree(&checkouts)).await;
+        if forensics {
+            // Even if that failed: whoever removes the rest later must know the repo.
+            let (workspaces, repo) = (self.local.workspaces.clone(), repo.clone());
+            blocking(move || {
+                workspaces.keep(run, &repo);
+                Ok(())
+            })
+            .await?;
+        }
+        removed?;
         for commit in judged {
             mirror.forget(stage_id(run, commit)).await.map_err(fault)?;
         }
         if forensics {
-            let (workspaces, repo) = (self.local.workspaces.clone(), repo.clone());
-            return blocking(move || {
-                workspaces.keep(run, &repo);
-                Ok(())
-            })
-            .await;
+            return Ok(());
         }
         if let Err(error) = keep_transcripts(&self.local, run).await {
             // This does not hold the repo: the workspace stays until it is removed for space.
@@ -559,49 +609,19 @@ impl Git for LocalGit {
         let spent = spent.filter(|one| !retriable.contains(&one.run));
         let gone: BTreeMap<RunId, Note> =
             surplus.iter().chain(spent).map(|one| (one.run, one.note.clone())).collect();
+        let mut failed = None;
         for (run, note) in gone {
-            let stays = note.repo.clone().filter(|_| retriable.contains(&run));
-            if stays.is_some() && note.commits_alone {
-                continue;
-            }
-            if let Err(error) = keep_transcripts(&self.local, run).await {
-                // The limit on disk space still applies.
-                tracing::warn!(run.id = %run, error = error.chain(), "transcript not kept");
-            }
-            let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
-            if let Some(repo) = stays {
-                blocking(move || {
-                    git::remove_tree(&jobs)?;
-                    workspaces.strip(run, &repo)
-                })
-                .await?;
-                tracing::info!(run.id = %run, "kept workspace removed: the limit is reached; its commits stay for a retry");
-                continue;
-            }
-            blocking(move || {
-                workspaces.remove_run(run)?;
-                git::remove_tree(&jobs)
-            })
-            .await?;
-            tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
-            let own = self.local.own();
-            let noted = note.repo.as_ref();
-            // If the run's repo was not recorded, the run's refs may be in any mirror.
-            for repo in noted.into_iter().chain(own.repos.keys().filter(|_| noted.is_none())) {
-                // A failure in one repo must not stop the others.
-                match self.local.mirror(repo) {
-                    Ok(mirror) if mirror.dir().is_dir() => {
-                        mirror.forget(run).await.map_err(fault)?;
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        let error = error.chain();
-                        tracing::warn!(repo = %repo, error, "could not look for the run's refs");
-                    }
+            // One that cannot be removed must not keep the others on the disk.
+            if let Err(error) = self.clean_one(run, &note, retriable.contains(&run)).await {
+                if failed.is_none() {
+                    failed = Some(error);
+                } else {
+                    let error = error.chain();
+                    tracing::warn!(run.id = %run, error, "another kept workspace not cleaned");
                 }
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn tidy(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<bool> {

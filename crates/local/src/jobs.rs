@@ -194,6 +194,20 @@ impl LocalJobs {
         Hosted::open(self.local.job(run, key))
     }
 
+    /// Removes the jobs of a run that is over, with their transcripts kept; returns whether it did.
+    /// If a job is still ending, they stay until the next sweep.
+    async fn sweep_one(&self, run: RunId) -> PortResult<bool> {
+        let alive = self.all_alive(run).await?;
+        alive.unseen.map_or(Ok(()), Err)?;
+        if !alive.jobs.is_empty() {
+            return Ok(false);
+        }
+        keep_transcripts(&self.local, run).await?;
+        let folder = self.local.jobs(run);
+        blocking(move || git::remove_tree(&folder)).await?.map_err(fault)?;
+        Ok(true)
+    }
+
     /// Returns every job of `run` that is not over, or whose state cannot be read.
     async fn all_alive(&self, run: RunId) -> PortResult<Alive> {
         let folder = self.local.jobs(run);
@@ -327,19 +341,21 @@ impl Jobs for LocalJobs {
         let trim = move || workspaces.trim_caches(&busy, limit, FREE);
         let (mut swept, mut failed) = (0, blocking(trim).await?.map_err(fault).err());
         let folders = self.local.workspaces.all_fetched();
-        let unused = move || folders.iter().try_for_each(|folder| fetched::sweep(folder));
-        blocking(unused).await?.map_err(io)?;
+        let unused = move || {
+            let results = folders.iter().map(|folder| fetched::sweep(folder));
+            results.fold(Ok(()), Result::and)
+        };
+        failed = failed.or(blocking(unused).await?.map_err(io).err());
         let (local, live) = (self.local.clone(), live.clone());
         for run in blocking(move || local.leftovers(&live, LEFTOVER)).await? {
-            let alive = self.all_alive(run).await?;
-            failed = failed.or(alive.unseen);
-            // If a job is still ending, the folder stays until the next sweep.
-            if alive.jobs.is_empty() {
-                keep_transcripts(&self.local, run).await?;
-                let folder = self.local.jobs(run);
-                let removed = tokio::task::spawn_blocking(move || git::remove_tree(&folder)).await;
-                removed.map_err(PortError::transient)?.map_err(fault)?;
-                swept += 1;
+            // What one run left must not keep that of the others on the disk.
+            match self.sweep_one(run).await {
+                Ok(is_gone) => swept += u32::from(is_gone),
+                Err(error) if failed.is_none() => failed = Some(error),
+                Err(error) => {
+                    let error = error.chain();
+                    tracing::warn!(run.id = %run, error, "more leftover jobs not removed");
+                }
             }
         }
         failed.map_or(Ok(swept), Err)

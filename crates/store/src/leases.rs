@@ -27,6 +27,20 @@ pub struct LeaseHolder {
     pub until: At,
 }
 
+impl LeaseHolder {
+    /// Whether the lease, which is taken for `ttl`, is held at `now`.
+    pub fn holds(&self, ttl: Duration, now: At) -> bool {
+        self.until > now && self.until <= latest_end(now, ttl)
+    }
+}
+
+/// The time beyond which no lease or claim for `ttl` ends that was taken by this clock: one that
+/// ends later was taken before the clock was set back, and is over. A small step back, as of a clock
+/// that is kept exact, takes nothing from a holder that is at work.
+pub(super) fn latest_end(now: At, ttl: Duration) -> At {
+    now.checked_add(ttl.saturating_mul(2)).unwrap_or(At::MAX)
+}
+
 impl Store {
     /// Returns who holds the lease on `key`, or held it last; none if nobody ever did.
     pub async fn lease_holder(&self, key: &str) -> Result<Option<LeaseHolder>, StoreError> {
@@ -44,11 +58,10 @@ pub(super) async fn lease(
     ttl: Duration,
     now: At,
 ) -> Result<Option<u64>, StoreError> {
-    let until = now.checked_add(ttl).unwrap_or(At::MAX);
-    let (granted, holder) = take(store, key, owner, None, until, now).await?;
+    let (granted, holder) = take(store, key, owner, None, ttl, now).await?;
     // SQLite is used by one machine only: a lease of a dead process need not be waited out.
     match holder.filter(|holder| (store.inner.is_dead)(&holder.owner)) {
-        Some(dead) => Ok(take(store, key, owner, Some(dead.owner), until, now).await?.0),
+        Some(dead) => Ok(take(store, key, owner, Some(dead.owner), ttl, now).await?.0),
         None => Ok(granted),
     }
 }
@@ -60,10 +73,11 @@ async fn take(
     key: &str,
     owner: &str,
     dead: Option<String>,
-    until: At,
+    ttl: Duration,
     now: At,
 ) -> Result<(Option<u64>, Option<LeaseHolder>), StoreError> {
     let (key, owner) = (key.to_owned(), owner.to_owned());
+    let until = now.checked_add(ttl).unwrap_or(At::MAX);
     store
         .write(move |tx| {
             Box::pin(async move {
@@ -73,13 +87,15 @@ async fn take(
                     "INSERT INTO leases (key, owner, generation, until) VALUES (?1, ?2, 1, ?3) \
                      ON CONFLICT (key) DO UPDATE SET owner = ?2, until = ?3, \
                      generation = generation + (owner <> ?2) \
-                     WHERE owner = ?2 OR until <= ?4 OR owner = ?5 RETURNING generation",
+                     WHERE owner = ?2 OR until <= ?4 OR until > ?6 OR owner = ?5 \
+                     RETURNING generation",
                 )
                 .bind(&key)
                 .bind(owner)
                 .bind(micros(until))
                 .bind(micros(now))
                 .bind(dead)
+                .bind(micros(latest_end(now, ttl)))
                 .fetch_optional(&mut *tx)
                 .await?;
                 match granted {

@@ -18,6 +18,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, SqliteConnection};
 
 use super::error::{StoreError, StoreErrorKind};
+use super::leases::latest_end;
 use super::writer::Writer;
 use super::{Inner, Store, micros};
 
@@ -25,6 +26,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// "afk1", the application id in the header of the file, which identifies a store of afk.
 const APPLICATION_ID: i64 = 0x6166_6b31;
+
+/// How long a lease lasts that only a process at work holds.
+const AT_WORK: Duration = Duration::from_secs(30);
 
 /// Options for opening a store.
 #[derive(Debug, Clone)]
@@ -37,18 +41,13 @@ pub struct OpenOptions {
     /// nobody has to wait for its lease to expire. By default no owner is.
     pub is_dead: fn(&str) -> bool,
     /// The time now, which tells whether the leases of an older binary have expired. By default it
-    /// is long ago, so that none has.
-    pub now: At,
+    /// is not known, and none has.
+    pub now: Option<At>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self {
-            busy_timeout: Duration::from_secs(10),
-            readers: 4,
-            is_dead: |_| false,
-            now: At::UNIX_EPOCH,
-        }
+        Self { busy_timeout: Duration::from_secs(10), readers: 4, is_dead: |_| false, now: None }
     }
 }
 
@@ -125,11 +124,15 @@ impl OpenOptions {
         &self,
         connection: &mut SqliteConnection,
     ) -> Result<Option<String>, StoreError> {
+        // A lease that was released ends in 1970.
+        let held =
+            self.now.map_or((0, i64::MAX), |now| (micros(now), micros(latest_end(now, AT_WORK))));
         let owners: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT owner FROM leases \
-             WHERE (key = 'serve' OR key LIKE 'run:%') AND until > ? ORDER BY owner",
+            "SELECT DISTINCT owner FROM leases WHERE (key = 'serve' OR key LIKE 'run:%') \
+             AND until > ? AND until <= ? ORDER BY owner",
         )
-        .bind(micros(self.now))
+        .bind(held.0)
+        .bind(held.1)
         .fetch_all(connection)
         .await?;
         Ok(owners.into_iter().find(|owner| !(self.is_dead)(owner)))

@@ -14,6 +14,7 @@ use afk_core::trouble::LONGEST_LIMIT;
 use afk_engine::ports::{DoorbellSend, Outgoing};
 use sqlx::SqliteConnection;
 
+use super::leases::latest_end;
 use super::{Store, StoreError, from_json, from_micros, micros, to_json};
 
 /// How many characters of a failure's text are kept.
@@ -83,13 +84,6 @@ fn furthest(now: At) -> i64 {
     micros(now.checked_add(LONGEST_LIMIT).unwrap_or(At::MAX))
 }
 
-/// The time beyond which no claim for `ttl` ends that was made by this clock: one that ends later
-/// was made before the clock was set back. A small step back, as of a clock that is kept exact,
-/// takes no claim from a deliverer that is at work.
-fn last_claim(now: At, ttl: Duration) -> i64 {
-    micros(now.checked_add(ttl.saturating_mul(2)).unwrap_or(At::MAX))
-}
-
 async fn is_due(store: &Store, ttl: Duration, now: At, busy: &str) -> Result<bool, StoreError> {
     let due = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL \
@@ -100,7 +94,7 @@ async fn is_due(store: &Store, ttl: Duration, now: At, busy: &str) -> Result<boo
     .bind(micros(now))
     .bind(busy)
     .bind(furthest(now))
-    .bind(last_claim(now, ttl))
+    .bind(micros(latest_end(now, ttl)))
     .fetch_one(store.readers())
     .await?;
     Ok(due)
@@ -119,7 +113,7 @@ async fn claim_rows(
 ) -> Result<Vec<Claimed>, StoreError> {
     let owner = owner.to_owned();
     let until = micros(now.checked_add(ttl).unwrap_or(At::MAX));
-    let (furthest, last_claim) = (furthest(now), last_claim(now, ttl));
+    let (furthest, last_claim) = (furthest(now), micros(latest_end(now, ttl)));
     let now = micros(now);
     store
         .write(move |tx| {

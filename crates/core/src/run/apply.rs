@@ -14,7 +14,7 @@ use super::{
     PostedComment, PullSeen, PullState, RecordedAnswer, Run, StageRecord, Start, Transition,
     TryBranch, Turn, TurnCost,
 };
-use crate::elapsed::{Pause, Standstill};
+use crate::elapsed::{Pause, Standstill, cut};
 use crate::ids::{At, Oid};
 use crate::impediment::{Impediment, RecordedImpediment};
 use crate::plan::{RedCause, TurnCause};
@@ -118,6 +118,7 @@ impl Run {
             Transition::Paused { why } => self.pause(at, why),
             Transition::Unpaused => self.unpause(at),
             Transition::Away { from, to } => self.was_alone(from, to),
+            Transition::ClockSetBack => cut(&mut self.pauses, at),
             Transition::Impeded { by } => self.impede(at, by),
             Transition::Unimpeded => self.out_of_the_way(at),
             Transition::Concluded { end, why, charged } => {

@@ -235,6 +235,8 @@ pub enum Transition {
         /// When it ended.
         to: At,
     },
+    /// The clock was set back after it was ahead: what pauses have of the time to come is cut off.
+    ClockSetBack,
     /// A pass met an impediment, different from the last one.
     Impeded {
         /// The impediment.
@@ -304,6 +306,7 @@ impl Transition {
             Self::Paused { .. } => "paused",
             Self::Unpaused => "unpaused",
             Self::Away { .. } => "away",
+            Self::ClockSetBack => "clock_set_back",
             Self::Impeded { .. } => "impeded",
             Self::Unimpeded => "unimpeded",
             Self::Concluded { .. } => "concluded",

@@ -248,7 +248,8 @@ impl Engine {
         let known = self.ports.store.recall(&memo).await.ok()??;
         let known: BaseFailed = serde_json::from_value(known).ok()?;
         let age = self.ports.clock.now().duration_since(known.at);
-        (age < known.holds()).then_some(known.why)
+        // A time to come is from before the clock was set back.
+        (SignedDuration::ZERO..known.holds()).contains(&age).then_some(known.why)
     }
 
     /// The verdict on the default branch's `head`: what runs of this store found out about it, or

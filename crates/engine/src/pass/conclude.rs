@@ -23,8 +23,8 @@ const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 const GONE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// How long after its end a run stays unsettled if its tracker keeps failing with a permanent
-/// error, or if what is to be cleaned up cannot be listed: if nobody fixes that, the run must not
-/// hold its repo for ever.
+/// error, or if what is to be cleaned up cannot be listed or removed: if nobody fixes that, the run
+/// must not hold its repo for ever.
 const LASTING: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 impl Pass<'_> {
@@ -135,7 +135,12 @@ impl Pass<'_> {
                 listed => listed?,
             }
             let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
-            self.ports().git.release(&repo, run, &judged, forensics).await?;
+            match self.ports().git.release(&repo, run, &judged, forensics).await {
+                Err(error) if self.ended_before(LASTING) => {
+                    tracing::warn!(run.id = %run, error = error.chain(), "not everything of the run could be removed; the rest stays until kept workspaces are cleaned");
+                }
+                released => released?,
+            }
         }
         self.commit(Transition::Settled).await?;
         Ok(Acted::Rest(Next::Settled))

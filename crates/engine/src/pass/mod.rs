@@ -38,7 +38,7 @@ pub use requests::budget_room;
 use std::sync::Arc;
 
 use afk_core::config::{Policy, Repo};
-use afk_core::elapsed::Standstill;
+use afk_core::elapsed::{Standstill, show_set_back};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::impediment::{self, Impediment};
 use afk_core::plan::{Plan, Situation, Waiting, plan};
@@ -193,6 +193,10 @@ impl Pass<'_> {
     }
 
     async fn look_and_act(&mut self) -> PortResult<Acted> {
+        if show_set_back(&self.run.pauses, self.now()) {
+            self.commit(Transition::ClockSetBack).await?;
+            return Ok(Acted::Again);
+        }
         let (mut seen, broke_off) = self.observe().await;
         if self.record(&seen).await? {
             return Ok(Acted::Again);

@@ -321,7 +321,8 @@ pub trait Store: Send + Sync {
     /// Returns a page of the run's journal, after row `after`; empty at its end.
     async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>>;
     /// Takes or renews the lease on `key` until `ttl` after `now`; returns its fencing generation,
-    /// or none if another owner holds it.
+    /// or none if another owner holds it. One that ends later than twice `ttl` from `now` is over:
+    /// the clock was set back since.
     async fn lease(
         &self,
         key: &str,

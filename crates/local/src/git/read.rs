@@ -223,7 +223,22 @@ impl Mirror {
 
     /// Returns the commits of `head` that `base` does not contain, raw, oldest first.
     pub async fn commits(&self, base: &Oid, head: &Oid) -> Result<Vec<Commit>, GitError> {
-        let call = self.call("rev-list").args(["--reverse", "--topo-order"]);
+        self.commits_naming(None, base, head).await
+    }
+
+    /// As [`Mirror::commits`], but if a `run` is given, only those whose message contains its id.
+    /// Git itself leaves the others out, so that they do not count towards the limits.
+    async fn commits_naming(
+        &self,
+        run: Option<RunId>,
+        base: &Oid,
+        head: &Oid,
+    ) -> Result<Vec<Commit>, GitError> {
+        let mut call = self.call("rev-list").args(["--reverse", "--topo-order"]);
+        if let Some(run) = run {
+            call = call.args(["--fixed-strings", "--regexp-ignore-case"]);
+            call = call.arg(format!("--grep={run}"));
+        }
         let call = call.arg(format!("--max-count={}", MAX_COMMITS + 1));
         let list = call.args([head.as_str(), &format!("^{base}"), "--"]).ok().await?;
         let ids = String::from_utf8_lossy(&list)
@@ -286,7 +301,8 @@ impl Mirror {
     }
 
     /// Returns the newest commit on a branch, after `since`, that has this attempt's trailers. This
-    /// tells whether a push arrived whose answer was lost.
+    /// tells whether a push arrived whose answer was lost. It may have to search all of a branch:
+    /// after a rewrite of the history, `since` contains none of its commits.
     pub async fn find_trailer(
         &self,
         branch: &str,
@@ -294,16 +310,11 @@ impl Mirror {
         attempt: u32,
         since: &Oid,
     ) -> Result<Option<Oid>, GitError> {
+        let Some(head) = self.resolve(&head_ref(branch)?).await? else { return Ok(None) };
         let ours =
             |c: &Commit| c.trailers().is_some_and(|t| t.run == run && t.attempt == Some(attempt));
-        Ok(self.since(branch, since).await?.into_iter().rev().find(ours).map(|c| c.id))
-    }
-
-    async fn since(&self, branch: &str, since: &Oid) -> Result<Vec<Commit>, GitError> {
-        match self.resolve(&head_ref(branch)?).await? {
-            Some(head) => self.commits(since, &head).await,
-            None => Ok(Vec::new()),
-        }
+        let named = self.commits_naming(Some(run), since, &head).await?;
+        Ok(named.into_iter().rev().find(ours).map(|c| c.id))
     }
 
     /// Returns kind and size of objects, in order; `None` for one that is missing.

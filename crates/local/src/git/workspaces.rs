@@ -130,7 +130,7 @@ impl Workspaces {
 
     /// Removes build caches, the least recently used first, until the rest takes at most `bytes`
     /// and `free` bytes are free on the disk. Caches of repos that are `busy` stay, because their
-    /// jobs read them.
+    /// jobs read them. If some cannot be removed, the error is that of the first.
     pub fn trim_caches(
         &self,
         busy: &BTreeSet<RepoName>,
@@ -154,15 +154,19 @@ impl Workspaces {
             }
         }
         idle.sort();
+        let mut failed = None;
         for (_, size, part) in idle {
             if total <= bytes && self.require_space(free).is_ok() {
                 break;
             }
-            remove_tree(&part)?;
+            if let Err(error) = remove_tree(&part) {
+                failed.get_or_insert(error);
+                continue;
+            }
             total -= size;
             tracing::info!(cache = %part.display(), bytes = size, "build cache removed: the limit is reached");
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Returns, for every repo, the folder of what was fetched for trees.
@@ -401,6 +405,23 @@ mod tests {
         assert_eq!(left(&spaces, (5 << 20) / 2, 0), [true, false, true]);
         assert_eq!(left(&spaces, 4 << 20, u64::MAX), [true, false, false], "the disk is full");
         assert!(fetched.exists(), "its own limit is time");
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_removed_keeps_no_other_on_the_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(root.path()).unwrap();
+        let repo: RepoName = "o/r".parse().unwrap();
+        let Caches { agent, landed, .. } = spaces.caches(&repo);
+        for (part, used) in [(&agent, 1), (&landed, 2)] {
+            std::fs::create_dir_all(part).unwrap();
+            let used = std::time::UNIX_EPOCH + std::time::Duration::from_secs(used);
+            std::fs::File::open(part).unwrap().set_modified(used).unwrap();
+        }
+        // It is in the way of the removal.
+        std::fs::write(agent.with_extension("trash"), "").unwrap();
+        spaces.trim_caches(&BTreeSet::new(), 0, u64::MAX).unwrap_err();
+        assert!(agent.exists() && !landed.exists());
     }
 
     #[test]

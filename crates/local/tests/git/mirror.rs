@@ -174,6 +174,36 @@ async fn a_runs_commits_are_found_by_their_trailers() {
 }
 
 #[tokio::test]
+async fn a_runs_commit_is_found_in_a_long_history_that_was_rewritten() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let base = world.oid(&world.seed, "HEAD");
+        let old = "commit refs/heads/rewritten\ncommitter a <a@b> 1 +0000\ndata 4\nold\n\n";
+        let file = world.path("stream");
+        std::fs::write(&file, old.repeat(10_001)).unwrap();
+        let import = std::process::Command::new(&git)
+            .args(["fast-import", "--quiet"])
+            .current_dir(&world.seed)
+            .stdin(std::fs::File::open(&file).unwrap())
+            .status();
+        assert!(import.unwrap().success());
+        world.must(&world.seed, &["checkout", "-q", "rewritten"]);
+        let run = run_id();
+        let message = format!("s\n\nAFK-Run: {run}\nAFK-Attempt: 2");
+        world.must(&world.seed, &["commit", "-q", "--allow-empty", "-m", &message]);
+        world.must(&world.seed, &["push", "-q", "-f", "origin", "HEAD:main"]);
+        world.mirror.fetch().await.unwrap();
+
+        let ours = world.oid(&world.seed, "HEAD");
+        let many = world.mirror.commits(&base, &ours).await.unwrap_err();
+        assert!(matches!(many, GitError::TooMany { .. }), "{many:?}");
+        let find = async |n| world.mirror.find_trailer("main", run, n, &base).await.unwrap();
+        assert_eq!(find(2).await, Some(ours));
+        assert_eq!(find(1).await, None);
+    }
+}
+
+#[tokio::test]
 async fn a_branch_that_was_renamed_on_the_remote_has_nothing_any_more() {
     for git in gits() {
         let world = World::ready(&git).await;

@@ -271,12 +271,14 @@ impl World {
 
     pub(crate) fn lease(&mut self, key: &str, owner: &str, ttl: Duration, now: At) -> Option<u64> {
         let until = now.checked_add(ttl).unwrap_or(At::MAX);
+        let latest = now.checked_add(ttl.saturating_mul(2)).unwrap_or(At::MAX);
+        let held = |until: At| until > now && until <= latest;
         match self.store.leases.get_mut(key) {
             Some(lease) if lease.owner == owner => {
                 lease.until = until;
                 Some(lease.generation)
             }
-            Some(lease) if lease.until > now && !self.store.dead.contains(&lease.owner) => None,
+            Some(lease) if held(lease.until) && !self.store.dead.contains(&lease.owner) => None,
             Some(lease) => {
                 let generation = lease.generation + 1;
                 *lease = Lease { owner: owner.to_owned(), generation, until };

@@ -108,6 +108,25 @@ async fn a_head_that_was_held_goes_on_once_it_is_seen_to_pass() {
 }
 
 #[tokio::test]
+async fn a_head_that_was_held_by_a_clock_that_was_ahead_is_tried_again() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.jobs.absent.insert("verify".to_owned()));
+    story.settle().await;
+    story.ended(End::Withdrawn);
+    story.rounds(5).await;
+    assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "held for half an hour");
+    story.sim.with(|world| {
+        world.jobs.absent.clear();
+        let by = SignedDuration::from_hours(2);
+        world.advance(-by);
+        world.tracker.skew += by;
+    });
+    story.until("another run", |world| world.store.all().len() == 2).await;
+    story.settle().await;
+    story.ended(End::Done);
+}
+
+#[tokio::test]
 async fn one_that_hangs_is_stopped_by_its_bound_or_by_whoever_asked() {
     let story = Story::new().configure(|config| {
         for table in config.repos.values_mut() {

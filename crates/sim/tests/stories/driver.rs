@@ -561,6 +561,35 @@ async fn a_machine_that_slept_takes_the_night_off_the_clocks_of_its_runs() {
     assert_eq!(absences(&story), 1);
 }
 
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_took_off_the_clocks_counts_once_it_is_set_back() {
+    let story = Story::new().with_issue(vec![Script::hangs()]);
+    let (mut is_ahead, mut back) = (false, None::<SignedDuration>);
+    drive(&story, Until::Shutdown, |world| {
+        if !is_ahead {
+            if world.tracker.issues[&seven()].has("agent-in-progress") {
+                world.advance(SignedDuration::from_hours(2));
+                is_ahead = true;
+            }
+            return false;
+        }
+        let pauses = world.store.all()[0].pauses.clone();
+        let Some(since) = back else {
+            if !pauses.is_empty() {
+                set_back(world);
+                back = Some(world.passed);
+            }
+            return false;
+        };
+        let counts = pauses.iter().all(|pause| pause.to.is_none_or(|to| to <= world.now));
+        let waited = world.passed - since;
+        assert!(counts || waited < SignedDuration::from_mins(1), "paused for two hours");
+        counts
+    })
+    .await;
+    assert_eq!(absences(&story), 1);
+}
+
 /// How many absences the run of `o/r#7` has recorded.
 fn absences(story: &Story) -> usize {
     let rows = story.sim.with(|world| world.store.transitions(world.store.all()[0].id));

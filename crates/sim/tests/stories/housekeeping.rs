@@ -137,6 +137,14 @@ async fn restarts_neither_repeat_it_nor_put_it_off() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_ahead_and_is_set_back_does_not_put_it_off() {
+    let story = Story::new();
+    assert_eq!(minutes(&story, &[&story.engine], 30).await, all_at(&[1]));
+    story.sim.advance(SignedDuration::from_hours(-24));
+    assert_eq!(minutes(&story, &[&story.engine], 65).await, all_at(&[1, 61]));
+}
+
+#[tokio::test]
 async fn what_a_live_run_needs_is_spared_and_what_a_settled_one_left_is_not() {
     let story = Story::new().with_issue(vec![Script::hangs()]);
     story.rounds(5).await;

@@ -413,6 +413,23 @@ async fn what_cannot_be_listed_for_the_cleanup_holds_the_repo_for_a_day_and_not_
 }
 
 #[tokio::test]
+async fn what_cannot_be_removed_holds_the_repo_for_a_day_and_not_for_ever() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.broken.insert("git.release"));
+    let ended = |run: &Run| run.conclusion.is_some();
+    story.until("an end", |world| world.store.all().iter().any(ended)).await;
+    story.sim.with(|world| world.file("o/r#8", "Say three.", &["ready-for-agent"], "ann"));
+    story.sim.advance(jiff::SignedDuration::from_hours(23));
+    story.rounds(5).await;
+    assert_eq!(story.run().settled_at, None, "it is tried again");
+    story.sim.advance(jiff::SignedDuration::from_hours(1));
+    story.until("the next run", |world| world.store.all().len() == 2).await;
+    let first = story.sim.with(|world| world.store.all().remove(0));
+    assert_eq!(first.conclusion.unwrap().end, End::Done);
+    assert!(first.settled_at.is_some());
+}
+
+#[tokio::test]
 async fn a_remote_that_is_away_for_a_moment_is_waited_for() {
     for (away, end) in [(5, End::Done), (15, End::NeedsHuman)] {
         let story = Story::new().with_issue(vec![good_work()]);

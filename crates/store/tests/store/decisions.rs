@@ -283,6 +283,25 @@ async fn a_holder_that_lost_its_lease_cannot_commit() {
 }
 
 #[tokio::test]
+async fn the_lease_of_a_clock_that_was_ahead_is_not_waited_out() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", &free()).await;
+    let (key, ttl) = (format!("run:{}", run_id(1)), Duration::from_secs(30));
+    let lease =
+        async |owner: &str, second| store.lease(&key, owner, ttl, at(second)).await.unwrap();
+    assert_eq!(lease("p1", 1000).await, Some(1));
+    // By a small step back, the lease is in force.
+    for (second, generation) in [(1029, None), (995, None), (970, None), (969, Some(2))] {
+        let held = store.lease_holder(&key).await.unwrap().unwrap();
+        assert_eq!(held.holds(ttl, at(second)), generation.is_none(), "at {second}");
+        assert_eq!(lease("p2", second).await, generation, "at {second}");
+    }
+    let late = afk_engine::ports::Commit { generation: 1, ..change(1, 1).await };
+    assert_eq!(store.commit(late).await.unwrap(), Committed::Fenced);
+}
+
+#[tokio::test]
 async fn a_send_is_claimed_by_one_retried_and_delivered() {
     let home = Home::new();
     let (store, other) = (home.open().await, home.open().await);

@@ -114,7 +114,7 @@ async fn a_store_that_an_older_afk_works_is_left_as_it_is_until_that_one_has_sto
         home.open().await.close().await;
         schema(&home).await
     };
-    let now = |second| OpenOptions { now: at(second), ..quick(100) };
+    let now = |second| OpenOptions { now: Some(at(second)), ..quick(100) };
     for key in ["serve", "run:01990000-0000-7000-8000-000000000000"] {
         let home = Home::new();
         older(&home).await;
@@ -131,6 +131,14 @@ async fn a_store_that_an_older_afk_works_is_left_as_it_is_until_that_one_has_sto
         assert_eq!(schema(&home).await, newest, "{key}");
         // A store with the newest schema is shared with whoever works it.
         now(59).open(&home.file()).await.unwrap().close().await;
+
+        // A lease that ends so late was taken before the clock was set back.
+        let home = Home::new();
+        older(&home).await;
+        leased(&home, key, "an-older-afk").await;
+        now(0).open(&home.file()).await.unwrap_err();
+        now(-1).open(&home.file()).await.unwrap().close().await;
+        assert_eq!(schema(&home).await, newest, "{key}");
     }
 
     let home = Home::new();

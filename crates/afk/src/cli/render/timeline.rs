@@ -131,6 +131,7 @@ fn describe(transition: &Transition) -> String {
         Transition::Away { from, to } => {
             format!("no control plane ran for {}", duration(between(*from, *to)))
         }
+        Transition::ClockSetBack => "the clock was set back".to_owned(),
         Transition::Impeded { by } => format!("impediment: {}", line(&by.sentence(), 200)),
         Transition::Unimpeded => "impediment cleared".to_owned(),
         Transition::Concluded { end, why, .. } => format!("{}: {}", outcome(*end), line(why, 200)),

@@ -129,7 +129,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Just(Transition::ThreadLinked { link: "https://t3.example/e/t".to_owned() }),
         prop::sample::select(vec![Standstill::Wait, Standstill::ByPerson])
             .prop_map(|why| Transition::Paused { why }),
-        Just(Transition::Unpaused),
+        prop::sample::select(vec![Transition::Unpaused, Transition::ClockSetBack]),
         prop::sample::select(ASIDE.to_vec()),
         (seconds.clone(), seconds)
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
@@ -210,7 +210,9 @@ proptest! {
 #[test]
 fn transitions_are_named_as_they_are_written() {
     let paused = Transition::Paused { why: Standstill::Wait };
-    for transition in [opened(), finished(), proved(), Transition::Settled, paused] {
+    for transition in
+        [opened(), finished(), proved(), Transition::Settled, paused, Transition::ClockSetBack]
+    {
         let written = serde_json::to_value(&transition).unwrap();
         assert_eq!(written["transition"], transition.kind());
     }
