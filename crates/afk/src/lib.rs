@@ -5,4 +5,5 @@ pub mod cli;
 pub mod demo;
 mod descriptors;
 mod memory;
+mod privacy;
 pub mod scripted;

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use afk_stand_ins::tools::{found_or_skipped, skip};
 use serde_json::Value;
 
 struct Served {
@@ -275,9 +276,9 @@ fn clients_that_only_connect_leave_files_for_agents() {
     // Until it has accepted as many of them as it will.
     let (mut same, until) = (0, Instant::now() + Duration::from_secs(30));
     while same < 20 {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", served.process.id())).unwrap().count();
-        same = if files == seen { same + 1 } else { 0 };
-        seen = files;
+        let accepted = accepted(&served.address);
+        same = if accepted == seen { same + 1 } else { 0 };
+        seen = accepted;
         assert!(Instant::now() < until);
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -293,6 +294,69 @@ fn clients_that_only_connect_leave_files_for_agents() {
     before.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("HTTP/1.1 200") && answer.contains("\"content\":"), "{answer}");
     drop(idle);
+    served.stop();
+}
+
+/// How many connections at this address a process has accepted. The kernel shows the others, which
+/// wait, without an inode.
+fn accepted(address: &str) -> usize {
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let port = format!(":{:04X}", port.parse::<u16>().unwrap());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_accepted = |line: &&str| {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        cells[1].ends_with(&port) && cells[3] == "01" && cells[9] != "0"
+    };
+    table.lines().skip(1).filter(is_accepted).count()
+}
+
+/// A job runs as the server's user, and looks where every process shows its environment.
+#[test]
+fn a_job_does_not_read_the_token_in_the_environment_of_the_server() {
+    // Not as root, who may read everything.
+    let user = ["--user", "--map-user=1000"];
+    let tried = match Command::new("unshare").args(user).arg("true").output() {
+        Ok(output) if output.status.success() => Ok("unshare".into()),
+        Ok(output) => Err(skip(String::from_utf8_lossy(&output.stderr))),
+        Err(error) => Err(skip(error.to_string())),
+    };
+    let test = "a_job_does_not_read_the_token_in_the_environment_of_the_server";
+    if found_or_skipped(test, "user namespace", "CI", tried).is_none() {
+        return;
+    }
+    let home = home("");
+    let spy = home.path().join("spy");
+    executable(
+        &spy,
+        "#!/bin/sh\ncat > /dev/null\ncat /proc/[0-9]*/environ 2> /dev/null | tr '\\000' '\\n' | \
+         grep '^[A-Z_]*TOKEN='\n",
+    );
+    let config = std::fs::read_to_string(home.path().join("afk.toml")).unwrap();
+    let config = config.replace("program = ", &format!("program = {spy:?}\n# "));
+    std::fs::write(home.path().join("afk.toml"), config).unwrap();
+    let mut command = program(home.path(), "unshare");
+    command.args(user).arg(env!("CARGO_BIN_EXE_afk"));
+    let env = [
+        ("API_BEARER_TOKEN", "canary-of-the-server"),
+        ("CLAUDE_CODE_OAUTH_TOKEN", "canary-of-the-model"),
+    ];
+    let mut served = Served::by(command, &["--only", "gateway"], &env);
+    let order = "{\"prompt\":\"spy\",\"agent\":\"spy\"}";
+    let answer = served.ask("POST", "/execute", "canary-of-the-server", order);
+    let (_, id) = answer.split_once("\"job_id\":\"").expect(&answer);
+    let path = format!("/jobs/{}", id.split_once('"').unwrap().0);
+    let until = Instant::now() + Duration::from_secs(30);
+    let job = loop {
+        let job = served.get(&path, "canary-of-the-server");
+        if job.contains("\"finished_at\":\"") {
+            break job;
+        }
+        assert!(Instant::now() < until, "{job}");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    // It does look, since it finds the credential that it was given.
+    assert!(job.contains("CLAUDE_CODE_OAUTH_TOKEN=canary-of-the-model"), "{job}");
+    assert!(!job.contains("canary-of-the-server"), "{job}");
     served.stop();
 }
 

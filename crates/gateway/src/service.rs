@@ -33,6 +33,8 @@ use crate::turn::process::{Cli, Live, Progress};
 use crate::turn::transcript::{Accepts, Verdict};
 use crate::usage::{Cost, CountedEntry, Number, Spend, Usage};
 
+/// The file in the state's folder with what each token has spent today.
+const SPEND: &str = "spend.json";
 /// How long answers under way may go on when the service stops. After that each is ended with an
 /// explicit error, because an answer that merely breaks off looks whole to some clients.
 const GRACE: Duration = Duration::from_secs(2);
@@ -75,7 +77,7 @@ pub enum GatewayError {
     #[error("another gateway uses {0}: stop it, or give this one another data folder")]
     InUse(PathBuf),
     /// The gateway's state or home cannot be read or written.
-    #[error("cannot use the gateway's folder {path}: {source}")]
+    #[error("the gateway cannot use {path}: {source}")]
     State {
         /// The folder or file.
         path: PathBuf,
@@ -164,8 +166,7 @@ impl Gateway {
         let base_url = settings.base_url.clone();
         let around = Surroundings { program, home, path, base_url, credentials };
         let cli = Cli { supervisor, mark, around, scratch };
-        let spend = std::fs::read(state.join("spend.json")).ok();
-        let spend = spend.and_then(|bytes| serde_json::from_slice::<Spend>(&bytes).ok());
+        let spend = kept_spend(&state.join(SPEND))?;
         let bounds = Bounds { capacity: settings.max_concurrency, depth: settings.max_queue_depth };
         let admission = Admission::new(bounds);
         let folders = (state.as_path(), cli.around.home.as_path());
@@ -178,7 +179,7 @@ impl Gateway {
             jobs,
             metrics: Metrics::default(),
             sign_in,
-            usage: Mutex::new(Usage::resume(&spend.unwrap_or_default())),
+            usage: Mutex::new(Usage::resume(&spend)),
             keeping: Arc::default(),
             stopping: CancellationToken::new(),
             admission,
@@ -311,7 +312,7 @@ impl Service {
         // One write after the other, so that an older state never replaces a newer one.
         let turn = Arc::clone(&self.keeping).lock_owned().await;
         let spend = self.usage().spend(now);
-        let path = self.state.join("spend.json");
+        let path = self.state.join(SPEND);
         let kept = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             replace(&path, &serde_json::to_vec(&spend)?)
@@ -447,6 +448,22 @@ fn lock(state: &Path) -> Result<File, GatewayError> {
         Err(std::fs::TryLockError::WouldBlock) => Err(GatewayError::InUse(state.to_owned())),
         Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// Reads what was spent before a restart, which is nothing if there is no file. One that cannot be
+/// read must stop the start: to begin with nothing would forgive every token its day.
+fn kept_spend(path: &Path) -> Result<Spend, GatewayError> {
+    let failed = |source| GatewayError::State { path: path.to_owned(), source };
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Spend::default()),
+        read => read.map_err(failed)?,
+    };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        failed(io::Error::other(format!(
+            "it does not tell what each token has spent today ({error}): correct it, or remove it \
+             to let every token begin its day anew"
+        )))
+    })
 }
 
 /// Creates a folder with mode 0700, and its missing parents.

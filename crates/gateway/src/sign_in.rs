@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::tokens::replace;
 
 /// Where the CLI keeps its sign-in, below a home.
-const FILE: &str = ".claude/.credentials.json";
+pub(crate) const FILE: &str = ".claude/.credentials.json";
 /// The largest sign-in that is read, in bytes.
 const FILE_BYTES: u64 = 1024 * 1024;
 

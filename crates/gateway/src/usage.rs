@@ -201,12 +201,12 @@ impl Usage {
             share.reserved = (share.reserved - cost_usd).max(0.0);
             share.spends = false;
         }
-        used.usd += cost_usd;
+        used.charge(cost_usd);
     }
 
     /// Charges a token for a request that is not under way any more: a job that a kill ended.
     pub(crate) fn lost(&mut self, token: &str, usd: f64, now: Timestamp) {
-        self.of(token, now).usd += usd;
+        self.of(token, now).charge(usd);
     }
 
     /// Counts a request out. Charges its reserve if the cost of its turn was never counted.
@@ -240,6 +240,12 @@ impl Usage {
 }
 
 impl Used {
+    /// Adds to what was spent today, which stays finite whatever budgets were asked for: JSON has no
+    /// infinity, and a spend that cannot be read back stops the next start.
+    fn charge(&mut self, usd: f64) {
+        self.usd = (self.usd + usd).min(f64::MAX);
+    }
+
     /// Returns the part of `most` US dollars that is neither spent nor reserved.
     fn left(&self, most: f64) -> f64 {
         let left =
@@ -355,6 +361,28 @@ mod tests {
         );
         usage.lost("a", 0.25, at(0));
         assert_eq!(usage.enter("a", &limits, 2.0, at(0)).unwrap().budget_usd, Some(0.25));
+    }
+
+    #[test]
+    fn budgets_without_measure_leave_a_spend_that_can_be_read_back() {
+        let mut usage = Usage::default();
+        let modest = usage.enter("modest", &day_of(1.0), 5.0, at(0)).unwrap();
+        usage.spent("modest", modest.number, Cost::Usd(1.0), at(0));
+        usage.leave("modest", modest.number, at(0));
+        let unlimited = TokenLimits::default();
+        for _ in 0..2 {
+            let huge = usage.enter("huge", &unlimited, f64::MAX, at(0)).unwrap();
+            usage.began("huge", huge.number);
+            usage.spent("huge", huge.number, Cost::Unknown, at(0));
+            usage.leave("huge", huge.number, at(0));
+        }
+        usage.lost("huge", f64::MAX, at(0));
+        let kept = usage.spend(at(1));
+        let read: Spend = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
+        assert_eq!(read, kept);
+        let mut usage = Usage::resume(&read);
+        assert!(usage.enter("modest", &day_of(1.0), 5.0, at(2)).is_err(), "its day is spent");
+        assert!(usage.enter("huge", &day_of(1.0), 5.0, at(2)).is_err(), "its day is spent");
     }
 
     #[test]

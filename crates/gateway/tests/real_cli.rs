@@ -316,6 +316,55 @@ async fn gateway_a_real_job_runs_its_agent_in_its_checkout() {
             folders.extend(Some(path).filter(|path| path.is_dir()));
         }
     }
+    let left: Vec<_> =
+        std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A job may change anything in its home, which the turns of other callers must not find in theirs.
+#[tokio::test]
+async fn faults_what_a_job_leaves_in_its_home_reaches_no_other_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ran, shared) = (folder.path().join("ran"), folder.path().join("state/home/.claude"));
+    let hook =
+        json!([{"hooks": [{"type": "command", "command": format!("touch {}", ran.display())}]}]);
+    let settings = json!({"hooks": {"SessionStart": hook, "UserPromptSubmit": hook}}).to_string();
+    let agent = "---\nname: conversational\ndescription: x\ntools: \"\"\n---\ncanary of a job\n";
+    let leave = folder.path().join("leave");
+    let lines = format!(
+        "cd ~/.claude && printf %s '{settings}' > settings.json && printf %s '{agent}' > \
+         agents/conversational.md && echo \"left $(wc -c < settings.json) bytes\""
+    );
+    put(&leave, &lines);
+    let bash = Reply::bash(format!("sh {}", leave.display()));
+    let script = says("well").when("leave it", vec![bash, Reply::text("left")]);
+    put_worker(&folder);
+    let Some((stand, api)) = real_at(folder, "leaves", script, cold()).await else { return };
+    let job = done(&stand, &json!({"prompt": "leave it", "agent": "worker"})).await;
+    assert_eq!(job["outcome"], "succeeded", "{job}");
+    let left = format!("left {} bytes", settings.len());
+    assert!(api.everything_sent().contains(&left), "the job was able to leave it");
+    // The job's own CLI may have run the hook.
+    let _ = std::fs::remove_file(&ran);
+    let others = async || {
+        let before = api.requests().len();
+        assert_eq!(answer(stand.chat("of another", json!({}))).await.0, 200);
+        assert_eq!(text(&stand.stream("of another", json!({})).await), "well");
+        let turn = json!({"session_id": "kitchen", "message": "of another"});
+        assert_eq!(answer(stand.post("/v1/conversational", &turn)).await.0, 200);
+        assert!(!ran.exists(), "a hook ran");
+        for request in &api.requests()[before..] {
+            assert!(!request.body.to_string().contains("canary of a job"));
+        }
+    };
+    others().await;
+    // Not even a hook in the gateway's own home runs for them.
+    put(&shared.join("settings.json"), &settings);
+    others().await;
+    // The control: it runs in jobs, whose home has what is there.
+    let job = done(&stand, &json!({"prompt": "say something", "agent": "worker"})).await;
+    assert_eq!(job["outcome"], "succeeded", "{job}");
+    assert!(ran.exists());
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::{fmt, fs};
 use afk_agent::host::boot;
 use afk_agent::sandbox::processes::ProcessId;
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -54,10 +56,20 @@ pub fn of_this_process() -> String {
 pub fn is_dead(owner: &str) -> bool {
     let Some(parts) = parts(owner) else { return false };
     if parts.boot == boot() {
-        parts.ids == ids() && !parts.process.is_alive()
+        parts.ids == ids() && is_gone(parts.process)
     } else {
         parts.host == host()
     }
+}
+
+/// Whether the process has certainly ended. That `/proc` does not show it proves nothing: mounted
+/// with `hidepid`, it hides the daemon, whose environment other processes may not read.
+fn is_gone(process: ProcessId) -> bool {
+    if ProcessId::of(process.pid).is_some() {
+        return !process.is_alive();
+    }
+    let pid = Pid::from_raw(process.pid.max(0));
+    pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 struct Parts<'a> {

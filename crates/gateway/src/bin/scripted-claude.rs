@@ -2,7 +2,8 @@
 //!
 //! For tests and benches of the gateway, where the real CLI is too slow or too well-behaved. It
 //! prints the CLI's lines, serves both kinds of input, keeps conversations in its home, and notes
-//! each start there. The prompt's commands are words in double brackets, such as `[[deltas:500]]`.
+//! each start in the gateway's. The prompt's commands are words in double brackets, such as
+//! `[[deltas:500]]`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -22,12 +23,13 @@ const TURN_USD: f64 = 0.01;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let shared = shared();
     if let Ok(mut starts) =
-        fs::OpenOptions::new().create(true).append(true).open(home.join("starts"))
+        fs::OpenOptions::new().create(true).append(true).open(shared.join("starts"))
     {
         let _ = writeln!(starts, "{} {}", std::process::id(), args.join(" "));
     }
-    if home.join("broken").exists() {
+    if shared.join("broken").exists() {
         eprintln!("it cannot start");
         return ExitCode::from(1);
     }
@@ -36,11 +38,11 @@ fn main() -> ExitCode {
     let value = |name: &str| args.windows(2).find(|two| two[0] == name).map(|two| two[1].clone());
     let streams = has("--output-format", "stream-json");
     let takes_lines = has("--input-format", "stream-json");
-    if takes_lines && home.join("takes-no-lines").exists() {
+    if takes_lines && shared.join("takes-no-lines").exists() {
         eprintln!("error: option '--input-format <format>' argument 'stream-json' is invalid.");
         return ExitCode::from(1);
     }
-    while takes_lines && home.join("hangs").exists() {
+    while takes_lines && shared.join("hangs").exists() {
         std::thread::sleep(Duration::from_mins(1));
     }
     let prompt = if takes_lines { line() } else { text() };
@@ -111,10 +113,18 @@ fn line() -> Option<String> {
     None
 }
 
-/// Appends a line about this run to a file in the home, for tests that count runs.
+/// The gateway's home, where a test finds what is noted and says what is to fail. A job's own home
+/// is gone when the job is over.
+fn shared() -> PathBuf {
+    match std::env::var_os(afk_agent::tether::MARK) {
+        Some(state) => Path::new(&state).join("home"),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()),
+    }
+}
+
+/// Appends a line about this run to a file in the gateway's home, for tests that count runs.
 fn note(prompt: &str) {
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let notes = fs::OpenOptions::new().create(true).append(true).open(home.join("notes"));
+    let notes = fs::OpenOptions::new().create(true).append(true).open(shared().join("notes"));
     if let Ok(mut notes) = notes {
         let _ = writeln!(notes, "{prompt}");
     }

@@ -64,7 +64,12 @@ impl Completion {
         held: &mut RunResources,
     ) -> Result<Verdict, ApiError> {
         let settings = &service.settings;
+        let made = service.jobs.checkout(service).await;
+        let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
+        let checkout = held.checkout.insert(made);
+        let folder = checkout.path().to_owned();
         let kind = TurnKind::Job {
+            home: checkout.home().to_owned(),
             agent: Some(agent.to_owned()),
             budget_usd: counted.budget_usd().unwrap_or(settings.chat_budget_usd),
             // Callers may name any agent; permissions are skipped for the configured one alone, and
@@ -75,9 +80,6 @@ impl Completion {
             schema: schema(&self.request),
         };
         let spec = TurnSpec { model: Some(self.model.clone()), kind };
-        let made = service.jobs.checkout(service).await;
-        let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
-        let folder = held.checkout.insert(made).path().to_owned();
         let limit = settings.chat_timeout();
         let ours = (service, counted);
         held.turn(ours, &spec, &self.prompt, &folder, limit, Accepts::Plain).await

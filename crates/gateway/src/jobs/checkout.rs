@@ -4,7 +4,8 @@
 //! if that fails, its last good state serves. The lock on the base is held while it is refreshed
 //! and cloned, never while an agent runs. Objects are hard links, so a clone costs little.
 //!
-//! What is unlocked in a checkout must not outlive it, so what the CLI keeps of it goes with it.
+//! What is unlocked in a checkout must not outlive it, so the home of the CLI that works in it,
+//! with all that the CLI keeps there, goes with it.
 //!
 //! git runs with our configuration alone: no hooks, no system or personal configuration, no `ext`
 //! protocol. It is on a tether like every process here.
@@ -22,6 +23,7 @@ use secrecy::SecretString;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::home;
 use crate::service::private_folder;
 use crate::turn::process::{Cli, Progress};
 
@@ -38,6 +40,7 @@ const PREFIX: &str = "afk-job-";
 /// Where the CLI keeps what it has of its work, below its home: transcripts, unless they are turned
 /// off, and the long outputs of tools all the same. Each folder in which it ran has a folder there
 /// with the same path as its name, in which other characters than letters and digits are hyphens.
+/// Jobs of earlier versions ran in the gateway's home, and may have left theirs.
 const PROJECTS: &str = ".claude/projects";
 
 /// Makes checkouts.
@@ -54,12 +57,12 @@ pub(crate) struct Checkouts {
     refreshed: Arc<Mutex<Option<Instant>>>,
 }
 
-/// One checkout. [`Checkout::remove`] removes its folder, and what the CLI keeps of it; dropping it
-/// does so in the background.
+/// One checkout. [`Checkout::remove`] removes its folder and its home; dropping it does so in the
+/// background.
 #[derive(Debug)]
 pub(crate) struct Checkout {
     path: PathBuf,
-    /// The home of the CLI that works in it.
+    /// The home of the CLI that works in it, and in no other.
     home: PathBuf,
     /// Whether it is removed, or being removed, so that dropping it has nothing to do.
     is_removed: bool,
@@ -87,7 +90,8 @@ impl Checkouts {
         Self { base, folder, key, debounce, config, variables, refreshed: Arc::default() }
     }
 
-    /// Removes the checkouts that an earlier process left, and what the CLI keeps of any in `home`.
+    /// Removes the checkouts that an earlier process left, and what the CLI keeps of any in the
+    /// gateway's `home`.
     pub(crate) fn sweep(&self, home: &Path) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -95,15 +99,20 @@ impl Checkouts {
                 remove(&entry.path());
             }
         }
-        forget(home, PREFIX);
+        forget_checkouts(home);
         Ok(())
     }
 
-    /// Makes a new checkout, or an empty folder if no base is configured.
+    /// Makes a new checkout, or an empty folder if no base is configured, and its home.
     pub(crate) async fn make(self: &Arc<Self>, cli: &Cli) -> Result<Checkout, CheckoutError> {
         let path = self.folder.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
-        let home = cli.around.home.clone();
-        let checkout = Checkout { path: path.clone(), home, is_removed: false };
+        let home = home::beside(&path);
+        let checkout = Checkout { path: path.clone(), home: home.clone(), is_removed: false };
+        let (own, gateway) = (home.clone(), cli.around.home.clone());
+        tokio::task::spawn_blocking(move || home::make(&own, &gateway))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| CheckoutError::Folder { path: home, source })?;
         let Some(base) = &self.base else {
             private_folder(&path)
                 .map_err(|source| CheckoutError::Folder { path: path.clone(), source })?;
@@ -224,13 +233,18 @@ impl Checkout {
         &self.path
     }
 
+    /// Returns the home of the CLI that works in the checkout.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// Removes the checkout. The processes that work in it must be gone.
     pub(crate) async fn remove(mut self) {
         self.is_removed = true;
         let (path, home) = (std::mem::take(&mut self.path), std::mem::take(&mut self.home));
         let removed = tokio::task::spawn_blocking(move || {
             remove(&path);
-            forget_checkout(&home, &path);
+            remove(&home);
         });
         let _ = removed.await;
     }
@@ -246,12 +260,12 @@ impl Drop for Checkout {
             // The git that was making it is being killed, and may still write.
             for _ in 0..LOOKS {
                 remove(&path);
+                remove(&home);
                 std::thread::sleep(BETWEEN_LOOKS);
-                if !path.exists() {
+                if !path.exists() && !home.exists() {
                     break;
                 }
             }
-            forget_checkout(&home, &path);
         });
     }
 }
@@ -287,17 +301,10 @@ fn open_folders(path: &Path) {
     }
 }
 
-/// Removes what the CLI keeps in its home of the checkout that was at `path`.
-fn forget_checkout(home: &Path, path: &Path) {
-    if let Some(name) = path.file_name() {
-        forget(home, &name.to_string_lossy());
-    }
-}
-
-/// Removes what the CLI keeps in its home of folders whose path has `name` in it.
-fn forget(home: &Path, name: &str) {
+/// Removes what the CLI keeps of checkouts in the gateway's home.
+fn forget_checkouts(home: &Path) {
     for entry in std::fs::read_dir(home.join(PROJECTS)).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().contains(name) {
+        if entry.file_name().to_string_lossy().contains(PREFIX) {
             remove(&entry.path());
         }
     }

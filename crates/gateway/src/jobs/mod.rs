@@ -1,11 +1,13 @@
 //! Jobs: work that a caller leaves here and comes back for.
 //!
-//! [`record`] is what is kept of a job, [`checkout`] where it runs, [`output`] what it printed,
-//! [`follow`] how a client follows that. A job goes on when the caller who ordered it has gone. Its
-//! process is on a tether, so a restart never leaves one running; the job then ends as an error.
+//! [`record`] is what is kept of a job, [`checkout`] where it runs, [`home`] what its CLI finds
+//! there, [`output`] what it printed, [`follow`] how a client follows that. A job goes on when the
+//! caller who ordered it has gone. Its process is on a tether, so a restart never leaves one
+//! running; the job then ends as an error.
 
 pub(crate) mod checkout;
 pub(crate) mod follow;
+mod home;
 mod output;
 pub(crate) mod record;
 
@@ -516,6 +518,7 @@ async fn work(
     let spec = TurnSpec {
         model: order.model.clone(),
         kind: TurnKind::Job {
+            home: checkout.home().to_owned(),
             agent: Some(order.agent.clone()),
             budget_usd: order.max_budget_usd,
             skip_permissions: true,

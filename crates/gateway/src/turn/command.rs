@@ -23,12 +23,15 @@ const STRUCTURED: &str = "structured";
 /// How often the CLI retries a request to the model's API: not for minutes with a bad key.
 const RETRIES: &str = "2";
 
-/// Flags that halve the context of a turn.
-const LEAN: [&str; 4] = [
+/// Flags that halve the context of a turn. It runs no hooks: one in the gateway's home would run
+/// for every caller.
+const LEAN: [&str; 6] = [
     "--setting-sources",
     "user",
     "--exclude-dynamic-system-prompt-sections",
     "--strict-mcp-config",
+    "--settings",
+    r#"{"disableAllHooks":true}"#,
 ];
 /// Flags for output as it comes.
 const STREAM: [&str; 4] =
@@ -63,6 +66,8 @@ pub(crate) enum TurnKind {
     Conversation { session: uuid::Uuid, open: bool, budget_usd: Option<f64> },
     /// A turn in a checkout: a job, or a chat completion by an agent.
     Job {
+        /// The CLI's `HOME`, which is the checkout's own.
+        home: PathBuf,
         agent: Option<String>,
         budget_usd: f64,
         skip_permissions: bool,
@@ -92,7 +97,7 @@ pub(crate) enum Input {
 pub(crate) struct Surroundings {
     /// The absolute path of the CLI.
     pub(crate) program: PathBuf,
-    /// The CLI's `HOME`, which is the gateway's own.
+    /// The CLI's `HOME` in turns without a checkout, which is the gateway's own.
     pub(crate) home: PathBuf,
     /// The CLI's `PATH`.
     pub(crate) path: String,
@@ -113,8 +118,8 @@ pub(crate) fn is_agent_name(name: &str) -> bool {
 /// Returns the invocation without the prompt. `folder` must be absolute and without links.
 pub(crate) fn invocation(spec: &TurnSpec, around: &Surroundings, folder: &Path) -> Invocation {
     let args = args(spec, folder).into_iter().map(OsString::from).collect();
-    let skips = matches!(spec.kind, TurnKind::Job { skip_permissions: true, .. });
-    Invocation { program: around.program.clone(), args, env: env(around, skips), stdin: Vec::new() }
+    let env = env(spec, around);
+    Invocation { program: around.program.clone(), args, env, stdin: Vec::new() }
 }
 
 /// Returns how the process of a turn gets its prompt.
@@ -214,10 +219,14 @@ fn own_instructions(folder: &Path) -> Value {
     json!({"claudeMdExcludes": [pattern + "/**"]})
 }
 
-fn env(around: &Surroundings, skips: bool) -> Vec<(String, SecretString)> {
+fn env(spec: &TurnSpec, around: &Surroundings) -> Vec<(String, SecretString)> {
+    let (home, skips) = match &spec.kind {
+        TurnKind::Lean { .. } | TurnKind::Conversation { .. } => (&around.home, false),
+        TurnKind::Job { home, skip_permissions, .. } => (home, *skip_permissions),
+    };
     let mut env: Vec<(String, SecretString)> = Vec::new();
     let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.into()));
-    set("HOME", &around.home.to_string_lossy());
+    set("HOME", &home.to_string_lossy());
     set("PATH", &around.path);
     set("LANG", "C.UTF-8");
     // Prompts come from outside, so neither they nor a CLAUDE.md may pull files into the request.
@@ -273,13 +282,15 @@ mod tests {
         check(
             lean(Input::Text, false),
             "-p --agent conversational --model opus --output-format json --setting-sources user \
-             --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence",
+             --exclude-dynamic-system-prompt-sections --strict-mcp-config --settings \
+             {\"disableAllHooks\":true} --no-session-persistence",
         );
         check(
             lean(Input::Line, true),
             "-p --agent conversational --model opus --input-format stream-json --output-format \
              stream-json --include-partial-messages --verbose --setting-sources user \
-             --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence",
+             --exclude-dynamic-system-prompt-sections --strict-mcp-config --settings \
+             {\"disableAllHooks\":true} --no-session-persistence",
         );
         let shaped = TurnKind::Lean {
             input: Input::Text,
@@ -292,14 +303,15 @@ mod tests {
             shaped,
             "-p --agent structured --model opus --output-format stream-json \
              --include-partial-messages --verbose --setting-sources user \
-             --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence \
+             --exclude-dynamic-system-prompt-sections --strict-mcp-config --settings \
+             {\"disableAllHooks\":true} --no-session-persistence \
              --max-budget-usd 0.25 --effort low --json-schema {\"type\":\"object\"}",
         );
         let session = uuid::Uuid::nil();
         let turn = |open| TurnKind::Conversation { session, open, budget_usd: None };
         let talk = "-p --agent conversational --model opus --output-format stream-json --verbose \
                     --setting-sources user --exclude-dynamic-system-prompt-sections \
-                    --strict-mcp-config";
+                    --strict-mcp-config --settings {\"disableAllHooks\":true}";
         check(turn(true), &format!("{talk} --session-id {session}"));
         check(turn(false), &format!("{talk} --resume {session}"));
         check(
@@ -307,6 +319,7 @@ mod tests {
             &format!("{talk} --max-budget-usd 1.5 --resume {session}"),
         );
         let job = |agent: Option<&str>, skip_permissions| TurnKind::Job {
+            home: "/jobs/afk-job-1.home".into(),
             agent: agent.map(str::to_owned),
             budget_usd: 5.0,
             skip_permissions,
@@ -343,6 +356,26 @@ mod tests {
             );
             assert!(!has("IS_SANDBOX"));
             assert!(!format!("{made:?}").contains("sk-canary"));
+        }
+    }
+
+    #[test]
+    fn a_job_has_a_home_of_its_own() {
+        let job = TurnKind::Job {
+            home: "/jobs/afk-job-1.home".into(),
+            agent: None,
+            budget_usd: 5.0,
+            skip_permissions: true,
+            effort: None,
+            schema: None,
+        };
+        for (kind, expected) in
+            [(lean(Input::Text, true), "/state/home"), (job, "/jobs/afk-job-1.home")]
+        {
+            let spec = TurnSpec { model: None, kind };
+            let made = invocation(&spec, &around(), Path::new("/jobs/afk-job-1"));
+            let home = made.env.iter().find(|(name, _)| name == "HOME");
+            assert_eq!(home.unwrap().1.expose_secret(), expected);
         }
     }
 

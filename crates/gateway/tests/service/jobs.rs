@@ -1,5 +1,6 @@
 //! Jobs: what is kept of them, how they end, and what a restart makes of them.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use afk_gateway::GatewaySettings;
@@ -50,9 +51,15 @@ pub(crate) async fn until_true(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Returns how many checkouts there are.
+/// Returns how many checkouts there are. A checkout and its home count as one, and either of them
+/// alone as well.
 pub(crate) fn checkouts(stand: &Stand) -> usize {
-    std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().count()
+    let entries = std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap();
+    let names = entries.map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.trim_end_matches(".home").to_owned()
+    });
+    names.collect::<HashSet<_>>().len()
 }
 
 #[tokio::test]

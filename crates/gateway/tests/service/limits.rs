@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits, WarmSettings};
+use afk_gateway::{Gateway, GatewaySettings, Scope, TokenFile, TokenLimits, WarmSettings};
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -325,6 +325,36 @@ async fn gateway_a_job_that_ran_when_the_service_was_killed_has_cost_its_budget(
     std::fs::remove_file(folder.path().join("state/spend.json")).unwrap();
     let stand = Stand::at(folder, cold()).await;
     until_spent(&stand, &caller, "killed").await;
+}
+
+/// It would forgive every token what it has spent.
+#[tokio::test]
+async fn gateway_a_service_that_cannot_read_what_was_spent_today_does_not_start() {
+    let stand = Stand::new(cold()).await;
+    // Each scripted turn costs a cent.
+    let cent = Caller::new(&stand, "cent", usd_per_day(0.01));
+    assert_eq!(answer(cent.chat(&stand, "[[echo:x]]", false)).await.0, 200);
+    let folder = stand.stop().await;
+    let path = folder.path().join("state/spend.json");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let null = good.replace("0.01", "null");
+    assert_ne!(null, good);
+    for bad in [null.as_str(), "{", ""] {
+        std::fs::write(&path, bad).unwrap();
+        let start = crate::stand::start(folder.path(), cold());
+        let told = Gateway::open(start).await.unwrap_err().to_string();
+        assert!(told.contains("spend.json: it does not tell"), "{told}");
+        assert!(told.contains("correct it, or remove it"), "{told}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), bad, "it is left to be corrected");
+    }
+    std::fs::write(&path, &good).unwrap();
+    let stand = Stand::at(folder, cold()).await;
+    assert_eq!(answer(cent.chat(&stand, "[[echo:y]]", false)).await.0, 429);
+    // No file is no spend.
+    let folder = stand.stop().await;
+    std::fs::remove_file(&path).unwrap();
+    let stand = Stand::at(folder, cold()).await;
+    assert_eq!(answer(cent.chat(&stand, "[[echo:z]]", false)).await.0, 200);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use crate::cli::signals::Signals;
 use crate::cli::sources::{self, sources};
 use crate::descriptors;
 use crate::memory::return_idle_memory;
+use crate::privacy::hide_from_agents;
 
 /// The gateway's streams last long, and many are silent: so many connections, each without a limit
 /// to its length. [`descriptors::within`] allows fewer where few files may be open.
@@ -43,6 +44,7 @@ const GIT: [&str; 4] = ["HOME", "USER", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND"];
 
 /// Serves the gateway alone.
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
+    hide_from_agents();
     let mut signals = Signals::new()?;
     return_idle_memory();
     let limits = descriptors::within(LIMITS, descriptors::raise());

@@ -23,8 +23,10 @@ use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
 use crate::descriptors;
 use crate::memory::return_idle_memory;
+use crate::privacy::hide_from_agents;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
+    hide_from_agents();
     // From here on no signal ends the process directly.
     let mut signals = Signals::new()?;
     return_idle_memory();
