@@ -206,35 +206,36 @@ async fn until_spent(stand: &Stand, caller: &Caller, how: &str) {
 
 #[tokio::test]
 async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
-    let settings =
-        GatewaySettings { conversational_timeout_seconds: 1, chat_timeout_seconds: 1, ..cold() };
-    let stand = Stand::new(settings).await;
+    let stand = Stand::new(cold()).await;
     let (mut callers, mut notes) = (0, 0);
-    let mut caller = || {
+    let mut caller = |stand: &Stand| {
         callers += 1;
-        Caller::new(&stand, &format!("caller-{callers}"), usd_per_day(0.5))
+        Caller::new(stand, &format!("caller-{callers}"), usd_per_day(0.5))
     };
-    let stopping = caller();
+    let stopping = caller(&stand);
     let body = json!({"messages": [{"role": "user", "content": "[[echo:a END b]][[hang]]"}],
         "stream": true, "stop": "END"});
     let told = stopping.post(&stand, "/v1/chat/completions", &body).send().await.unwrap();
     let told = told.text().await.unwrap();
     assert!(told.contains("\"finish_reason\":\"stop\""), "{told}");
     until_spent(&stand, &stopping, "a stop sequence").await;
-    // Turns that run out of time.
+    // Turns that run out of time, at a gateway of their own: the others may start slowly.
+    let settings =
+        GatewaySettings { conversational_timeout_seconds: 1, chat_timeout_seconds: 1, ..cold() };
+    let hasty = Stand::new(settings).await;
     for kind in ["stream", "whole", "talk"] {
-        let slow = caller();
+        let slow = caller(&hasty);
         let request = match kind {
-            "talk" => slow.talk(&stand, "[[hang]]"),
-            _ => slow.chat(&stand, "[[hang]]", kind == "stream"),
+            "talk" => slow.talk(&hasty, "[[hang]]"),
+            _ => slow.chat(&hasty, "[[hang]]", kind == "stream"),
         };
         let told = request.send().await.unwrap().text().await.unwrap();
         assert!(told.contains("agent timed out"), "{kind}: {told}");
-        until_spent(&stand, &slow, kind).await;
+        until_spent(&hasty, &slow, kind).await;
     }
     // Turns whose client goes after they have begun.
     for kind in ["stream", "whole", "talk"] {
-        let goes = caller();
+        let goes = caller(&stand);
         let request = match kind {
             "talk" => goes.talk(&stand, "[[note]][[hang]]"),
             _ => goes.chat(&stand, "[[note]][[hang]]", kind == "stream"),
@@ -246,23 +247,23 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
         until_spent(&stand, &goes, kind).await;
     }
     // Jobs that are cancelled, run out of time, or are killed by somebody else.
-    let cancelled = caller();
+    let cancelled = caller(&stand);
     let id = cancelled.job(&stand, "[[note]][[hang]]", 5.0, 0.5).await;
     notes += 1;
     until_noted(&stand, notes).await;
     cancel(&stand, &id).await;
     until_spent(&stand, &cancelled, "a cancelled job").await;
-    let slow = caller();
+    let slow = caller(&stand);
     let order = json!({"prompt": "[[hang]]", "agent": "worker", "timeout_seconds": 1});
     let (_, told) = answer(slow.post(&stand, "/execute", &order)).await;
     until(&stand, told["job_id"].as_str().unwrap(), &["timeout"]).await;
     until_spent(&stand, &slow, "a job out of time").await;
-    let killed = caller();
+    let killed = caller(&stand);
     let id = killed.job(&stand, "[[die]]", 5.0, 0.5).await;
     until(&stand, &id, &["failed"]).await;
     until_spent(&stand, &killed, "a killed job").await;
     // A process that exits by itself without any tokens costs nothing.
-    let wrong = caller();
+    let wrong = caller(&stand);
     let id = wrong.job(&stand, "[[exit:1]]", 5.0, 0.5).await;
     until(&stand, &id, &["failed"]).await;
     wrong.job(&stand, "[[echo:x]]", 5.0, 0.5).await;
