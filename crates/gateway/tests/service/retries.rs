@@ -43,7 +43,7 @@ async fn facts_a_retry_with_the_same_body_joins_the_run() {
 #[tokio::test]
 async fn facts_an_answer_that_came_unheard_is_kept_for_a_retry() {
     let stand = Stand::new(cold()).await;
-    let questions = questions("[[sleep:4000]][[echo:once]]");
+    let questions = questions("[[sleep:3000]][[echo:once]]");
     let ask = |(path, body): &(&'static str, Value)| stand.post(path, body);
     let mut clients = Vec::new();
     for question in &questions {
