@@ -540,7 +540,11 @@ async fn a_qemu_that_serves_somebody_else_is_not_wedged() {
 
     // A verb that cannot ask QEMU says why, and does not recommend `cycle`.
     let turn = scene.machines.run().join("102.qmp");
-    let mut other = Command::new("flock").arg(turn).args(["sleep", "30"]).spawn().unwrap();
+    let mut other = Command::new("flock").arg(&turn).args(["sleep", "30"]).spawn().unwrap();
+    until("it has the lock", || {
+        !Command::new("flock").arg("-n").arg(&turn).arg("true").status().unwrap().success()
+    })
+    .await;
     let (_, body) = server.verb("status").await;
     let told = text(&body, "stdout");
     assert!(told.contains("QEMU was not asked: another verb has QMP"), "{told}");
