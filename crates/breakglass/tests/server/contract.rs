@@ -9,7 +9,7 @@ use afk_stand_ins::tools::{found_or_skipped, skip};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::support::{Place, TOKEN, answer, kinds, until, verified};
+use crate::support::{Place, SOON, TOKEN, answer, kinds, until, verified};
 
 fn detail(text: &str) -> Value {
     json!({"detail": text})
@@ -400,7 +400,7 @@ async fn it_starts_without_a_key_or_an_agent_and_says_what_is_missing() {
     // The power panel answers although the agent cannot be started.
     let (status, body) = server.verb("status").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
-    assert!(server.stop() < Duration::from_secs(5));
+    assert!(server.stop() < SOON);
 }
 
 #[tokio::test(flavor = "multi_thread")]

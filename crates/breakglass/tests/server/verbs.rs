@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::contract::works;
-use crate::support::{BOUND, Place, answer, until, verified};
+use crate::support::{BOUND, Place, SOON, answer, until, verified};
 
 /// A place with stand-ins for both machines.
 pub(crate) struct Scene {
@@ -385,7 +385,7 @@ async fn sigterm_in_mid_verb_is_told_at_once_and_the_verb_is_carried_out() {
     let request = server.post("/api/pve/cycle");
     let pressed = tokio::spawn(answer(request));
     until("it is being stopped", || scene.changes() == ["qm stop 102"]).await;
-    assert!(server.stop() < Duration::from_secs(5));
+    assert!(server.stop() < SOON);
     let (status, body) = pressed.await.unwrap();
     assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &Value::Null), "{body}");
     let told = "the server was stopped before the hypervisor answered: `status` tells";
@@ -633,7 +633,7 @@ async fn the_key_is_in_memory_alone_however_it_was_pasted() {
         let found = Command::new("grep").args(["-rlF", secret]).arg(folder).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&found.stdout), "", "no copy of the key");
     }
-    assert!(server.stop() < Duration::from_secs(5));
+    assert!(server.stop() < SOON);
     assert_eq!(std::fs::read_dir(&runtime).unwrap().count(), 0, "and nothing stays in memory");
 }
 
@@ -657,7 +657,7 @@ async fn the_agent_reaches_machines_by_name_where_memory_runs_no_programs() {
     let events = server.transcript(&session).await;
     let answers = |event: &Value| event["text"].as_str().is_some_and(|it| it.contains("running"));
     assert!(events.iter().any(answers), "{events:?}");
-    assert!(server.stop() < Duration::from_secs(5));
+    assert!(server.stop() < SOON);
     let left = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("breakglass-")).collect();
     assert!(left.is_empty(), "{left:?}");
