@@ -327,8 +327,7 @@ fn a_person_is_asked_and_policy_answers_otherwise() {
 #[test]
 fn an_open_question_is_withdrawn_when_the_turn_is_cancelled() {
     let stage = Stage::new("asks");
-    let request =
-        RelayRequest { access: Access::Ask, grace_ms: 20_000, ..stage.request(None) };
+    let request = RelayRequest { access: Access::Ask, grace_ms: 20_000, ..stage.request(None) };
     let running = stage.start(&request);
     running.wait_for_ask();
     running.signal(Signal::TERM);

@@ -80,7 +80,7 @@ fn offered(machine: &Machine, config: &Path, issue: &str, run: &str) {
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{words:?}");
         said.out.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    // A shell that is waited for is offered nothing rather than late, so a busy machine is asked again.
+    // Completions give up after a second and then offer nothing, so a busy machine is asked again.
     eventually("all runs and issues are offered", || {
         let all = ask(&["afk", "show", ""]);
         all.contains(&issue.to_owned()) && all.contains(&run.to_owned())

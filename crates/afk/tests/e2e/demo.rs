@@ -35,9 +35,7 @@ impl Demo {
         }
         assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0, "something lies under HOME");
         // What was killed last may still be on its way out.
-        until("nothing runs any more", || {
-            processes_in(demo.root.path()).is_empty().then_some(())
-        });
+        until("nothing runs any more", || processes_in(demo.root.path()).is_empty().then_some(()));
         assert_eq!(demo.afk(&["status"])["runs"], json!([]));
         demo
     }

@@ -183,7 +183,7 @@ impl<'a> Killer<'a> {
     }
 
     fn until_held(&mut self) {
-        until("the last daemon holds the store", BOUND, || {
+        until("the newest daemon holds the store", BOUND, || {
             self.must_live();
             self.look();
             self.held.then_some(())
