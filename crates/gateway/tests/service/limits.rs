@@ -51,6 +51,16 @@ impl Caller {
     }
 }
 
+/// Waits for the next day if it is about to begin: what was spent by then would be forgotten in the
+/// middle of a test.
+async fn well_within_a_day() {
+    const LONGEST: i64 = 60;
+    let left = 86_400 - jiff::Timestamp::now().as_second().rem_euclid(86_400);
+    if left <= LONGEST {
+        tokio::time::sleep(Duration::from_secs(left.unsigned_abs())).await;
+    }
+}
+
 const fn usd_per_day(usd: f64) -> TokenLimits {
     TokenLimits { usd_per_day: Some(usd), requests_per_minute: None, concurrency: None }
 }
@@ -111,6 +121,7 @@ async fn gateway_requests_at_once_are_bounded_on_every_route_together() {
 /// The token's limits have no room for a second request, so a retry must not count as one.
 #[tokio::test]
 async fn facts_a_retry_that_takes_over_its_run_is_not_counted_twice() {
+    well_within_a_day().await;
     let stand = Stand::new(cold()).await;
     let limits = TokenLimits { usd_per_day: Some(1.0), ..ONE_AT_ONCE };
     let one = Caller::new(&stand, "one", limits);
@@ -132,6 +143,7 @@ async fn facts_a_retry_that_takes_over_its_run_is_not_counted_twice() {
 
 #[tokio::test]
 async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together() {
+    well_within_a_day().await;
     const WHY: &str =
         "the rest of this token's 7 US dollars of today is reserved for its requests under way";
     let stand = Stand::new(GatewaySettings { max_concurrency: 2, ..cold() }).await;
@@ -206,6 +218,7 @@ async fn until_spent(stand: &Stand, caller: &Caller, how: &str) {
 
 #[tokio::test]
 async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
+    well_within_a_day().await;
     let stand = Stand::new(cold()).await;
     let (mut callers, mut notes) = (0, 0);
     let mut caller = |stand: &Stand| {
@@ -275,6 +288,7 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
 
 #[tokio::test]
 async fn gateway_an_interrupted_turn_is_charged_the_cost_it_reports() {
+    well_within_a_day().await;
     let warm = WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
     let stand = Stand::new(GatewaySettings { warm, ..cold() }).await;
     let spent = |name: &str| {
@@ -321,6 +335,7 @@ async fn gateway_an_interrupted_turn_is_charged_the_cost_it_reports() {
 
 #[tokio::test]
 async fn gateway_a_job_that_ran_when_the_service_was_killed_has_cost_its_budget() {
+    well_within_a_day().await;
     let stand = Stand::new(cold()).await;
     let caller = Caller::new(&stand, "killed", usd_per_day(0.5));
     let id = caller.job(&stand, "[[hang]]", 0.5, 0.5).await;
@@ -338,6 +353,7 @@ async fn gateway_a_job_that_ran_when_the_service_was_killed_has_cost_its_budget(
 
 #[tokio::test]
 async fn gateway_a_job_that_waited_has_its_time_and_what_is_left_when_it_runs() {
+    well_within_a_day().await;
     let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
     let holder = submit(&stand, "[[hang]]", json!({})).await;
     let patient = submit(&stand, "[[echo:x]]", json!({"timeout_seconds": 2})).await;
@@ -375,6 +391,7 @@ async fn gateway_a_job_that_waited_has_its_time_and_what_is_left_when_it_runs() 
 
 #[tokio::test]
 async fn gateway_a_job_whose_token_is_not_valid_any_more_has_no_budget() {
+    well_within_a_day().await;
     let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
     let state = stand.folder.path().join("state");
     let (tokens, path) = (TokenFile::new(&state), state.join("tokens.json"));
@@ -405,6 +422,7 @@ async fn gateway_a_job_whose_token_is_not_valid_any_more_has_no_budget() {
 
 #[tokio::test]
 async fn gateway_a_job_that_waited_for_a_restart_ends_if_its_token_is_gone() {
+    well_within_a_day().await;
     let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
     let holder = submit(&stand, "[[hang]]", json!({})).await;
     until(&stand, &holder, &["running"]).await;
@@ -420,6 +438,7 @@ async fn gateway_a_job_that_waited_for_a_restart_ends_if_its_token_is_gone() {
 
 #[tokio::test]
 async fn gateway_a_token_that_has_spent_its_day_is_refused_after_a_restart_too() {
+    well_within_a_day().await;
     let stand = Stand::new(cold()).await;
     // Each scripted turn costs a cent.
     let probe = Caller::new(&stand, "probe", usd_per_day(0.015));
@@ -435,6 +454,7 @@ async fn gateway_a_token_that_has_spent_its_day_is_refused_after_a_restart_too()
 /// The CLI tells what a whole conversation has cost so far, too.
 #[tokio::test]
 async fn gateway_each_turn_of_a_conversation_is_charged_for_itself_alone() {
+    well_within_a_day().await;
     let stand = Stand::new(cold()).await;
     let talks = Caller::new(&stand, "talks", usd_per_day(50.0));
     for turn in ["[[echo:1]]", "[[echo:2]]", "[[echo:3]]"] {
@@ -449,6 +469,7 @@ async fn gateway_each_turn_of_a_conversation_is_charged_for_itself_alone() {
 
 #[tokio::test]
 async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
+    well_within_a_day().await;
     let stand = Stand::new(cold()).await;
     let poor = Caller::new(&stand, "poor", usd_per_day(0.5));
     let rich = Caller::new(&stand, "rich", usd_per_day(50.0));
