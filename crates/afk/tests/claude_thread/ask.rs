@@ -12,7 +12,7 @@ use crate::held::{KEY, Thread, VERSIONS, attached, story, work};
 fn a_permission_that_nobody_gives_is_refused_at_its_deadline_and_the_turn_goes_on() {
     for (version, _) in VERSIONS {
         let script = Script::turns([vec![work(FIXED), Reply::text("I need a permission.")]]);
-        let config = "question_timeout_seconds = 8".to_owned();
+        let config = "question_timeout_seconds = 6".to_owned();
         let plan = Plan { config, ..Plan::default() };
         let agent = format!("{KEY}\npermissions = \"ask\"");
         let test = "a_permission_that_nobody_gives";

@@ -308,7 +308,7 @@ async fn the_variables_of_the_program_that_came_before_do_what_they_did() {
         .with_env("BREAKGLASS_MODEL", "opus")
         .with_env("BREAKGLASS_MAX_CONCURRENT_TURNS", "1")
         .with_env("BREAKGLASS_TURN_TIMEOUT_SECONDS", "3")
-        .with_env("BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", "4")
+        .with_env("BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", "3")
         .with_env("BREAKGLASS_SSE_KEEPALIVE_SECONDS", "1")
         .with_env("BREAKGLASS_KEY_PATH", key.to_str().unwrap());
     let server = place.serve();
@@ -338,7 +338,7 @@ async fn the_variables_of_the_program_that_came_before_do_what_they_did() {
     let asked = status["stdout"].as_str().unwrap();
     assert!(asked.ends_with(" power@192.0.2.2 status\n"), "{status}");
     let (_, late) = server.verb("forensics").await;
-    assert!(late["stderr"].as_str().unwrap().contains("within 4 s"), "{late}");
+    assert!(late["stderr"].as_str().unwrap().contains("within 3 s"), "{late}");
     // The aliases by which the agent reaches both machines.
     let own = std::fs::read_dir(place.runtime()).unwrap().next().unwrap().unwrap().path();
     let aliases = std::fs::read_to_string(own.join("ssh_config")).unwrap();

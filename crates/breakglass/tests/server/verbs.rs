@@ -292,7 +292,7 @@ async fn the_key_opens_nothing_but_the_verbs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verb_that_hangs_is_bounded_and_goes_on_there() {
-    let Some(scene) = Scene::new("a_verb_that_hangs_is_bounded", "8").await else { return };
+    let Some(scene) = Scene::new("a_verb_that_hangs_is_bounded", "6").await else { return };
     scene.set("holds", "");
     let server = scene.place.serve();
     let ((status, body), ()) = tokio::join!(
@@ -301,7 +301,7 @@ async fn a_verb_that_hangs_is_bounded_and_goes_on_there() {
     );
     assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &Value::Null), "{body}");
     assert!(
-        text(&body, "stderr").contains("within 8 s: if it has begun it goes on there"),
+        text(&body, "stderr").contains("within 6 s: if it has begun it goes on there"),
         "{body}"
     );
     // The two processes that are left are ssh-agent and its supervisor.

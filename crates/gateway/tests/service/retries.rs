@@ -77,7 +77,7 @@ async fn faults_callers_with_two_tokens_share_nothing() {
         let scopes = vec![Scope::Chat, Scope::Conversations];
         tokens.create(name, scopes, TokenLimits::default(), jiff::Timestamp::now()).unwrap()
     });
-    for (n, (path, body)) in questions("[[sleep:1500]][[argv]]").into_iter().enumerate() {
+    for (n, (path, body)) in questions("[[sleep:1000]][[argv]]").into_iter().enumerate() {
         let ask = |token: &secrecy::SecretString| {
             let asked = stand.client.post(stand.url(path)).bearer_auth(token.expose_secret());
             // A run whose client has often retried goes on alone until it ends.
