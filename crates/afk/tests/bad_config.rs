@@ -157,7 +157,7 @@ fn a_stop_under_a_bad_file_is_kept_and_carried_out_once_it_is_mended() {
     world.start(&["tick", "--watch"]).done();
     let page = world.json(&["show", ISSUE]);
     assert_eq!(page["summary"]["outcome"], "released", "{page:#}");
-    assert!(world.processes(&[]).is_empty(), "the agent was not stopped");
+    until("the agent is stopped", BOUND, || world.processes(&[]).is_empty().then_some(()));
     let attempts = page["run"]["attempts"].as_array().unwrap();
     let turns = |attempt: &serde_json::Value| attempt["turns"].as_array().unwrap().len();
     assert_eq!(attempts.iter().map(turns).collect::<Vec<_>>(), [1], "no turn began after it");

@@ -124,16 +124,19 @@ fn said_in_newest(api: &ResponsesApi) -> usize {
 
 #[test]
 fn a_usage_limit_is_waited_out_and_the_thread_goes_on() {
-    let resets_at = jiff::Timestamp::now().as_second() + 12;
+    let begun = jiff::Timestamp::now().as_second();
     let mut replies: Vec<CodexReply> = steps().map(CodexReply::Command).to_vec();
     replies.push(CodexReply::text("Done."));
-    let limit = CodexReply::UsageLimit { resets_at: Some(resets_at) };
+    let limit = CodexReply::LimitFor { seconds: 12 };
     let api = ResponsesApi::start(CodexScript::turns([vec![limit], replies])).unwrap();
     let head = "executor_retries_max = 0";
     let Some(world) = codex_world("a_usage_limit_is_waited_out", head, "", &api) else { return };
     attached(&world).done();
     world.assert_done_once();
-    assert!(jiff::Timestamp::now().as_second() >= resets_at);
+    let page = world.show();
+    let resets_at = &page["run"]["attempts"][0]["turns"][0]["ended"]["how"]["resets_at"];
+    let resets_at = resets_at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
+    assert!((begun + 12..=jiff::Timestamp::now().as_second()).contains(&resets_at), "{page:#}");
     let told = story(&world);
     let told: Vec<(&str, &str, u64)> =
         told.iter().map(|(cause, end, output)| (&**cause, &**end, *output)).collect();

@@ -146,8 +146,12 @@ fn a_bad_file_changes_nothing_pauses_pickup_and_is_told_until_it_is_mended() {
     }
 
     // The live run goes on under the last valid configuration; the next issue is not begun.
-    fs::write(&file, &good).unwrap();
-    world.ok(&["issue", "new", "acme/hello", "Another", "--ready"]);
+    // It is filed under a valid file that the daemon does not read.
+    let copy = world.path("copy.toml");
+    fs::write(&copy, &good).unwrap();
+    let mut new = world.command(&["issue", "new", "acme/hello", "Another", "--ready"]);
+    new.env("AFK_CONFIG", &copy);
+    Control::start(new, &world.path("out")).done();
     fs::write(&file, good.replace("budget_usd = 5", "budget_usd = five")).unwrap();
     tell(&control, Signal::HUP);
     until("the second complaint", BOUND, || {

@@ -258,8 +258,8 @@ async fn a_job_that_nobody_renews_ends() {
     let end = ended(&job).await;
     assert_eq!(end.how, EndHow::Killed(KilledBy::Expired));
 
-    let mut spec = bench.shell("renewed", "sleep 3", Requirement::Required);
-    spec.renew_within = Duration::from_secs(1);
+    let mut spec = bench.shell("renewed", "sleep 6", Requirement::Required);
+    spec.renew_within = Duration::from_secs(4);
     let job = bench.hosts.ensure(&spec).await.unwrap();
     while let JobState::Starting | JobState::Running { .. } = job.status().await.unwrap() {
         // An error is expected at the very end, when the host is gone.

@@ -17,7 +17,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -82,6 +82,11 @@ pub enum Reply {
     UsageLimit {
         /// When the limit resets, in seconds since 1970.
         resets_at: i64,
+    },
+    /// The same, with a reset so many seconds after the request.
+    LimitFor {
+        /// How long until the limit resets.
+        seconds: i64,
     },
     /// Begins an answer and never continues it.
     Hang,
@@ -292,6 +297,12 @@ impl Shared {
         }
         self.script.turns.iter().filter(|turn| turn.when.is_none()).nth(index)
     }
+}
+
+/// The time in so many seconds, in seconds since 1970.
+pub(crate) fn in_seconds(seconds: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(now).unwrap_or(i64::MAX).saturating_add(seconds)
 }
 
 fn collect_strings(value: &Value, text: &mut String) {

@@ -79,6 +79,11 @@ pub enum Reply {
         /// When the limit resets, in seconds since 1970; `None` leaves it out.
         resets_at: Option<i64>,
     },
+    /// The same, with a reset so many seconds after the request.
+    LimitFor {
+        /// How long until the limit resets.
+        seconds: i64,
+    },
     /// Ends the stream before the answer is complete.
     Cut,
     /// Begins an answer and never continues it.
@@ -126,6 +131,7 @@ impl From<model_api::Reply> for Reply {
             model_api::Reply::UsageLimit { resets_at } => {
                 Self::UsageLimit { resets_at: Some(resets_at) }
             }
+            model_api::Reply::LimitFor { seconds } => Self::LimitFor { seconds },
             model_api::Reply::Hang => Self::Hang,
         }
     }
@@ -292,6 +298,19 @@ fn human(item: &Value) -> Option<String> {
     (!said.starts_with("<environment_context>")).then_some(said)
 }
 
+fn usage_limit(resets_at: Option<i64>) -> Response {
+    let mut says = json!({"type": "usage_limit_reached", "message": "scripted limit"});
+    says["plan_type"] = json!("plus");
+    let Some(at) = resets_at else { return error(429, &json!({"error": says})) };
+    says["resets_at"] = json!(at);
+    let headers = [
+        ("x-codex-primary-used-percent", "100".to_owned()),
+        ("x-codex-primary-window-minutes", "300".to_owned()),
+        ("x-codex-primary-reset-at", at.to_string()),
+    ];
+    (headers, error(429, &json!({"error": says}))).into_response()
+}
+
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
@@ -312,18 +331,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             let says = json!({"error": {"message": format!("scripted {status}"), "type": "x"}});
             return error(status, &says);
         }
-        Reply::UsageLimit { resets_at } => {
-            let mut says = json!({"type": "usage_limit_reached", "message": "scripted limit"});
-            says["plan_type"] = json!("plus");
-            let Some(at) = resets_at else { return error(429, &json!({"error": says})) };
-            says["resets_at"] = json!(at);
-            let headers = [
-                ("x-codex-primary-used-percent", "100".to_owned()),
-                ("x-codex-primary-window-minutes", "300".to_owned()),
-                ("x-codex-primary-reset-at", at.to_string()),
-            ];
-            return (headers, error(429, &json!({"error": says}))).into_response();
-        }
+        Reply::UsageLimit { resets_at } => return usage_limit(resets_at),
+        Reply::LimitFor { seconds } => return usage_limit(Some(model_api::in_seconds(seconds))),
         Reply::Failed { code, message } => {
             let response = json!({"id": "r", "error": {"code": code, "message": message}});
             return events(&[json!({"type": "response.failed", "response": response})], false);

@@ -139,7 +139,11 @@ fn serve(program: &Path, folder: &Path) -> Result<(Child, u16), Skip> {
             if child.try_wait().map_err(io)?.is_some() {
                 return Ok(Some(false));
             }
-            Ok(greets(port).then_some(true))
+            if !greets(port) {
+                return Ok(None);
+            }
+            // Another server may have greeted, which took the port; ours has ended then.
+            Ok(Some(child.try_wait().map_err(io)?.is_none()))
         })?;
         if greeted {
             return Ok((child, port));

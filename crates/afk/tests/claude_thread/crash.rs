@@ -4,7 +4,7 @@
 use afk_stand_ins::model_api::{Reply, Script};
 use rustix::process::Signal;
 
-use crate::common::{BOUND, Control, FIXED, Found, Plan, until};
+use crate::common::{BOUND, Control, FIXED, Found, ISSUE, Plan, until};
 use crate::held::{
     BEFORE, HELD_VERIFY, HOLD, Thread, VERSIONS, WRONG, attached, mend, place, story, work,
 };
@@ -160,9 +160,13 @@ fn a_halt_in_a_turn_and_a_resume_go_on_with_the_same_conversation() {
         let last = thread.calls().pop().unwrap().to_string();
         assert!(last.contains(BEFORE), "{version}: the first turn is remembered");
         assert_eq!((calls, thread.calls().len()), (2, 4), "{version}");
-        // The halted turn had time to report its cost: nothing is estimated.
+        // The halted turn has little time to report its cost. If that is too little, it is
+        // estimated, which is told, and never too low.
         let (charged, spent) = (thread.charged(), 4 * price);
+        let evidence = thread.world.json(&["evidence", ISSUE]);
+        let estimated = evidence["effort"]["estimated"] == true;
         println!("{version}: halted and resumed, charged {charged}, spent {spent}");
-        assert_eq!(charged, spent, "{version}: {:#}", turns[0]);
+        let right = charged == spent || (estimated && charged > spent);
+        assert!(right, "{version}: {charged} of {spent}, {estimated}: {:#}", turns[0]);
     }
 }

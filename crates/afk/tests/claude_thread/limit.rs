@@ -4,14 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use afk_stand_ins::claude_cli::of_version;
 use afk_stand_ins::model_api::{Reply, Script};
 use serde_json::json;
 
 use crate::common::{BOUND, FIXED, Plan, until};
 use crate::held::{Thread, VERSIONS, attached, place, story, work};
 
-/// How long until the reset, in seconds: long enough to be seen waiting.
+/// How long after its first request the limit resets, in seconds: long enough to be seen waiting.
 const WAIT: i64 = 12;
 /// What the operator's home holds beside the sign-in.
 const CANARY: &str = "CANARY-OF-ANOTHER-SERVER";
@@ -20,13 +19,8 @@ const CANARY: &str = "CANARY-OF-ANOTHER-SERVER";
 fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
     for (version, _) in VERSIONS {
         let test = "a_usage_limit_is_waited_out";
-        // Installed first: that may take longer than the wait.
-        if of_version(test, version).is_none() {
-            continue;
-        }
-        let resets_at = jiff::Timestamp::now().as_second() + WAIT;
         let script = Script::turns([
-            vec![Reply::UsageLimit { resets_at }],
+            vec![Reply::LimitFor { seconds: WAIT }],
             vec![work(FIXED), Reply::text("Done.")],
         ]);
         let config = "executor_retries_max = 0".to_owned();
@@ -45,12 +39,17 @@ fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
         fs::write(folder.join(".credentials.json"), sign_in.to_string()).unwrap();
         let other = json!({"mcpServers": {"s": {"command": "true", "env": {"TOKEN": CANARY}}}});
         fs::write(thread.world.path("home/.claude.json"), other.to_string()).unwrap();
+        let begun = jiff::Timestamp::now().as_second();
         let control = attached(&thread.world);
         let ended = until("the end of the first turn", BOUND, || {
             let turns = thread.turns();
             turns.first().filter(|turn| !turn["ended"].is_null()).cloned()
         });
         assert_eq!(ended["ended"]["how"]["end"], "limited", "{version}: {ended:#}");
+        let resets_at = ended["ended"]["how"]["resets_at"].as_str().unwrap();
+        let resets_at = resets_at.parse::<jiff::Timestamp>().unwrap().as_second();
+        let told = begun + WAIT..=jiff::Timestamp::now().as_second() + WAIT;
+        assert!(told.contains(&resets_at), "{version}: {resets_at} is not in {told:?}");
         // The run's home exists while it waits, and has the sign-in and nothing else.
         let runs = thread.world.path("data/work/runs");
         assert_eq!(files_with(&runs, "sk-ant-oat01-dummy").len(), 1, "{version}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{afk, finish, git, processes_in};
+use crate::support::{afk, finish, git, processes_in, until};
 use crate::world::{codes, mirror, proven_codes_of, shows, trees_exist};
 
 /// A demo that is over.
@@ -34,7 +34,8 @@ impl Demo {
             assert!(demo.kept(name).exists(), "{name} was not kept");
         }
         assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0, "something lies under HOME");
-        assert_eq!(processes_in(demo.root.path()), [], "something still runs");
+        // What was killed last may still be on its way out.
+        until("nothing runs any more", || processes_in(demo.root.path()).is_empty().then_some(()));
         assert_eq!(demo.afk(&["status"])["runs"], json!([]));
         demo
     }
@@ -162,9 +163,13 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
     assert_eq!(evidence["landed"], commit);
     assert_eq!(evidence["base"], parents.as_str());
     assert_eq!(evidence["proof"]["outcome"], json!({ "accepted": "proven" }));
-    assert_eq!(codes(&evidence), proven_codes_of("red", 6), "what is quick is asked often");
-    trees_exist(&mirror(demo.kept("origin.git").parent().unwrap()), &evidence);
     let runs = evidence["proof"]["runs"].as_array().unwrap();
+    let is_first = |run: &&Value| run["role"] == "candidate" && run["kind"] == "verify";
+    let first = runs.iter().find(is_first).unwrap()["millis"].as_u64().unwrap();
+    // What is quick is asked often, and most machines are quick enough for that.
+    let times = if first <= 1000 { 6 } else { 2 };
+    assert_eq!(codes(&evidence), proven_codes_of("red", times), "the first took {first} ms");
+    trees_exist(&mirror(demo.kept("origin.git").parent().unwrap()), &evidence);
     let tree = |role: &str| &runs.iter().find(|run| run["role"] == role).unwrap()["tree"];
     assert_eq!(tree("base"), &demo.git(&["rev-parse", "main~^{tree}"]));
     assert_eq!(tree("candidate"), &demo.git(&["rev-parse", "main^{tree}"]));

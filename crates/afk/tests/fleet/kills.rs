@@ -42,7 +42,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
     let (kills, issues) = (setting("AFK_KILLS", 12), setting("AFK_KILL_ISSUES", 6));
     let seed = setting("AFK_KILL_SEED", 0x00C0_FFEE).max(1);
-    let deadline = Instant::now() + Duration::from_mins(setting("AFK_KILL_MINUTES", 5));
+    let deadline = Instant::now() + Duration::from_mins(setting("AFK_KILL_MINUTES", 10));
     println!("seed {seed}: {kills} kills over {issues} issues");
     let fleet = Fleet::new(&REPOS, 3);
     fleet.slow_agent();
@@ -57,6 +57,9 @@ fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
     let begun = Instant::now();
     let sampler = Sampler::start(fleet.path("").to_string_lossy().into_owned());
     let mut killer = Killer::begin(&fleet, Dice(seed));
+    // No daemon was killed before the first one, so its start tells what one takes here.
+    killer.until_held();
+    let first = killer.told.slowest;
     while killer.killed() < kills {
         assert!(Instant::now() < deadline, "too slow: {} kills", killer.killed());
         killer.kill_one(names.len());
@@ -74,7 +77,7 @@ fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
     }
     // A doorbell that a daemon was ringing when it was killed stays claimed for a minute.
     let mut store = Raw::open(&fleet);
-    let heard = Instant::now() + Duration::from_secs(90);
+    let heard = Instant::now() + Duration::from_mins(3);
     while !store.texts(UNDELIVERED).is_empty() && Instant::now() < heard {
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -82,7 +85,9 @@ fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
     let watched = sampler.seen();
     let found = Found::of(&fleet, &names, &watched);
     print_table(&told, &found, &watched, &fleet, begun.elapsed());
-    assert!(told.slowest < LEASE, "a dead daemon's lease was waited for: {:?}", told.slowest);
+    // A daemon dies soon after it has taken its lease, so most of that would have been waited for.
+    let waited = told.slowest.saturating_sub(first);
+    assert!(waited < LEASE / 2, "a dead daemon's lease was waited for: {waited:?}");
     assert!(told.mid_work * 2 > kills, "most kills must fall into work: {}", told.mid_work);
     assert!(watched.at_work > 0, "no agent was ever seen");
     assert_eq!(found, Found { done: names.len(), ..Found::default() });
@@ -178,7 +183,7 @@ impl<'a> Killer<'a> {
     }
 
     fn until_held(&mut self) {
-        until("the last daemon holds the store", BOUND, || {
+        until("the newest daemon holds the store", BOUND, || {
             self.must_live();
             self.look();
             self.held.then_some(())

@@ -173,11 +173,13 @@ async fn serve(
         };
         let mut process = supervisor.spawn(&invocation, folder)?;
         while Instant::now() < deadline {
-            if answers(port).await {
-                return Ok(SshServer { port, _process: process });
-            }
+            let answered = answers(port).await;
+            // Another server may have answered, which took the port; ours has ended then.
             if timeout(Duration::from_millis(20), process.wait()).await.is_ok() {
                 break;
+            }
+            if answered {
+                return Ok(SshServer { port, _process: process });
             }
         }
         if Instant::now() >= deadline {

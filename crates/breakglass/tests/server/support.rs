@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 
 /// How long a test waits for anything before it fails.
 pub(crate) const BOUND: Duration = Duration::from_mins(1);
+/// How long a server takes to stop at most, on a slow machine, too. Nearly all of its five seconds
+/// are spent by design; whatever it waits for wrongly lasts longer than this.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const TOKEN: &str = "the-token-of-a-test";
 
 /// A folder in which servers run, one after the other.

@@ -136,14 +136,14 @@ async fn a_conversation_that_refuses_is_entered_the_other_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_takes_too_long_is_killed_and_told() {
-    let place = Place::new().with(&["--turn-timeout-seconds", "1"]);
+    let place = Place::new().with(&["--turn-timeout-seconds", "3"]);
     let server = place.serve();
     let session = server.session().await;
     server.started(&session, "please hang").await;
     let events = server.transcript(&session).await;
     assert_eq!(kinds(&events), ["user", "session", "text", "error", "turn_end"]);
     let error = events[3]["error"].as_str().unwrap();
-    assert!(error.starts_with("the turn was stopped after 1 s"), "{error}");
+    assert!(error.starts_with("the turn was stopped after 3 s"), "{error}");
     until("nothing of the agent is left", || place.alive() == 0).await;
 }
 

@@ -288,8 +288,10 @@ async fn facts_an_answer_that_breaks_off_is_never_doubled_and_never_looks_whole(
 
 #[tokio::test]
 async fn facts_whatever_takes_too_long_ends_as_an_error_that_is_not_retried() {
+    // A stream's status is sent after two seconds, so there is one to read even if the CLI starts
+    // slowly.
     let stand = Stand::new(afk_gateway::GatewaySettings {
-        conversational_timeout_seconds: 1,
+        conversational_timeout_seconds: 3,
         chat_timeout_seconds: 1,
         ..cold()
     })

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::jobs::until_true;
 use crate::stand::{BOUND, Stand, TOKEN, answer, cold, frames, text};
 
 /// Sends a request on a socket of its own, which the test can close at any time.
@@ -42,16 +43,26 @@ pub(crate) async fn read_until(stream: &mut TcpStream, until: &str) -> String {
 }
 
 /// Tries something up to five times until one try takes at most a second: a busy machine may hold
-/// up one try, but not all of them.
+/// up one try, but not all of them. A slow machine has more time.
 async fn within_a_second(what: &str, mut attempt: impl AsyncFnMut(u32) -> Duration) {
-    let mut took = Vec::new();
+    let mut tries = Vec::new();
     for n in 0..5 {
-        took.push(attempt(n).await);
-        if took.last().is_some_and(|took| *took <= Duration::from_secs(1)) {
+        let took = attempt(n).await;
+        let allowed = Duration::from_secs(1) + slowness();
+        if took <= allowed {
             return;
         }
+        tries.push((took, allowed));
     }
-    panic!("{what}: {took:?}");
+    panic!("{what}: took and was allowed {tries:?}");
+}
+
+/// Returns what a slow machine may need in addition: nothing if it starts a process and sees it end
+/// within 5 ms, which most machines do.
+fn slowness() -> Duration {
+    let begun = Instant::now();
+    assert!(std::process::Command::new("true").status().unwrap().success());
+    begun.elapsed().saturating_sub(Duration::from_millis(5)) * 20
 }
 
 #[tokio::test]
@@ -448,7 +459,8 @@ async fn faults_a_cli_that_cannot_wait_for_its_turn_costs_nobody() {
 #[tokio::test]
 async fn faults_a_waiting_process_that_is_stuck_costs_its_own_request_alone() {
     let warm = WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
-    let settings = GatewaySettings { warm, conversational_timeout_seconds: 2, ..cold() };
+    // The three that run beside the stuck one have this time, too.
+    let settings = GatewaySettings { warm, conversational_timeout_seconds: 5, ..cold() };
     let stand = Stand::new(settings).await;
     stand.until_warm(1).await;
     let (_, stuck) = supervisor_and_cli(&stand);
@@ -463,7 +475,7 @@ async fn faults_a_waiting_process_that_is_stuck_costs_its_own_request_alone() {
     assert!(!told.contains("\"stop\""), "{told}");
     stand.until_load(0, 0).await;
     stand.until_warm(1).await;
-    assert_eq!(stand.processes(), 2, "those of the one that waits");
+    until_true("only those of the one that waits are left", || stand.processes() == 2).await;
 }
 
 #[tokio::test]

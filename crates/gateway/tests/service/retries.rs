@@ -43,12 +43,13 @@ async fn facts_a_retry_with_the_same_body_joins_the_run() {
 #[tokio::test]
 async fn facts_an_answer_that_came_unheard_is_kept_for_a_retry() {
     let stand = Stand::new(cold()).await;
-    let questions = questions("[[sleep:300]][[echo:once]]");
+    let questions = questions("[[sleep:3000]][[echo:once]]");
     let ask = |(path, body): &(&'static str, Value)| stand.post(path, body);
     let mut clients = Vec::new();
     for question in &questions {
-        // A run whose client has retried before goes on alone for longer, so that these runs end.
-        let client = ask(question).header("x-stainless-retry-count", "1").send();
+        // A run whose client has often retried before goes on alone for 8.5 s, so that these runs
+        // end. They are long enough for every client to go before.
+        let client = ask(question).header("x-stainless-retry-count", "4").send();
         clients.push(tokio::spawn(client));
     }
     stand.until_starts(3).await;
@@ -61,9 +62,9 @@ async fn facts_an_answer_that_came_unheard_is_kept_for_a_retry() {
     }
     assert_eq!(stand.starts().len(), 3);
     // The answers are heard now, so the same requests begin new runs.
-    for question in &questions {
-        assert_eq!(answer(ask(question)).await.0, 200);
-    }
+    let again = questions.iter().map(|question| answer(ask(question)));
+    let again = futures_util::future::join_all(again).await;
+    assert!(again.iter().all(|(status, _)| *status == 200), "{again:?}");
     assert_eq!(stand.starts().len(), 6);
 }
 
@@ -76,10 +77,11 @@ async fn faults_callers_with_two_tokens_share_nothing() {
         let scopes = vec![Scope::Chat, Scope::Conversations];
         tokens.create(name, scopes, TokenLimits::default(), jiff::Timestamp::now()).unwrap()
     });
-    for (n, (path, body)) in questions("[[sleep:300]][[argv]]").into_iter().enumerate() {
+    for (n, (path, body)) in questions("[[sleep:1000]][[argv]]").into_iter().enumerate() {
         let ask = |token: &secrecy::SecretString| {
             let asked = stand.client.post(stand.url(path)).bearer_auth(token.expose_secret());
-            let asked = asked.header("idempotency-key", "k").header("x-stainless-retry-count", "1");
+            // A run whose client has often retried goes on alone until it ends.
+            let asked = asked.header("idempotency-key", "k").header("x-stainless-retry-count", "4");
             asked.body(body.to_string())
         };
         let id = |told: &Value| {

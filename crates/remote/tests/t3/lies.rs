@@ -331,7 +331,8 @@ async fn a_lost_answer_makes_no_second_turn() {
 #[tokio::test]
 async fn silence_is_given_up() {
     for flavour in ALL {
-        let home = Home::new(flavour);
+        let mut home = Home::new(flavour);
+        home.executor = home.impatient();
         home.fake.fails("environment", Fault::Silent);
         let error = home.start(1, "hello").await.unwrap_err();
         assert_eq!(error.kind, PortErrorKind::Transient);

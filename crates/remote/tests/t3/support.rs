@@ -17,6 +17,9 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+/// How long a server may take to answer, on a slow machine, too.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The bearer that the adapter has.
 pub(crate) const TOKEN: &str = "the-bearer-of-nobody-else";
 
@@ -74,7 +77,15 @@ impl Home {
     pub(crate) fn ahead(&self, by: SignedDuration) -> Arc<dyn Executor> {
         let notes: Arc<dyn Notes> = self.notes.clone();
         let clock = Arc::new(Ahead { server: Jumping(self.sim.clone()), by });
-        servers_by(clock, &self.secrets, &notes, &self.table).1
+        servers_by(clock, &self.secrets, &notes, &self.table, PATIENCE).1
+    }
+
+    /// The executor of a process that soon gives up a server that is silent.
+    pub(crate) fn impatient(&self) -> Arc<dyn Executor> {
+        let notes: Arc<dyn Notes> = self.notes.clone();
+        let clock = Arc::new(Jumping(self.sim.clone()));
+        let patience = Duration::from_millis(500);
+        servers_by(clock, &self.secrets, &notes, &self.table, patience).1
     }
 
     /// The executor of a process that lost the notes.
@@ -153,7 +164,7 @@ fn servers(
     notes: &Arc<dyn Notes>,
     table: &Value,
 ) -> (T3Executors, Arc<dyn Executor>) {
-    servers_by(Arc::new(Jumping(sim.clone())), secrets, notes, table)
+    servers_by(Arc::new(Jumping(sim.clone())), secrets, notes, table, PATIENCE)
 }
 
 /// A clock that shows another time than the server's.
@@ -178,13 +189,14 @@ fn servers_by(
     secrets: &Arc<MemorySecrets>,
     notes: &Arc<dyn Notes>,
     table: &Value,
+    patience: Duration,
 ) -> (T3Executors, Arc<dyn Executor>) {
     let (root, below) = (workspaces(), workspaces());
     let of = Arc::new(move |run: RunId| below.join(run.to_string()).join("clone"));
     let workspaces = WorkspacesHere { root, of };
     let masks = Arc::new(|| Arc::new(Mask::new([])));
     let servers = T3Executors::new(clock, secrets.clone(), notes.clone(), workspaces, masks)
-        .answering_within(Duration::from_millis(500));
+        .answering_within(patience);
     let settings = json!({ "agents": { "far": table } });
     let settings: RemoteSettings = serde_json::from_value(settings).unwrap();
     assert_eq!(settings.mistakes(), []);

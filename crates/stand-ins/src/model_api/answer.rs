@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{Reply, Shared};
+use super::{Reply, Shared, in_seconds};
 
 /// The largest request that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -71,6 +71,7 @@ fn message(shared: &Shared, body: &Value) -> Response {
     let (block, stop) = match reply {
         Reply::Status(status) => return error(status, error_kind(status)),
         Reply::UsageLimit { resets_at } => return usage_limit(resets_at),
+        Reply::LimitFor { seconds } => return usage_limit(in_seconds(seconds)),
         Reply::Hang => return stream_of(vec![start_event(shared, body, number)], true),
         Reply::Break(text) if body["stream"] == true => {
             let mut events = vec![start_event(shared, body, number)];
