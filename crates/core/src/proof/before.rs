@@ -4,9 +4,11 @@
 //! and what runs them as they were. Where that fails but the candidate passes, it matters what the
 //! change did to the tests: tests that are gone, skipped or no longer heard hide a failure, while
 //! edited lines change what is demanded. A script that runs the tests may also be what they test:
-//! the tests as they were must pass with its new version, too. On a base that fails, such a run
-//! fails, too, and the reports say whether it breaks a test. Tests that are gone from among the
-//! code are in none of these runs, so they are only named.
+//! the tests as they were must pass with its new version, too. A corrective change must pass the
+//! tests that its run landed, and those of before the run: an earlier landing may have taken away
+//! what would notice that the fix breaks something. On a base that fails, such a run fails, too,
+//! and the reports say whether it breaks a test. Tests that are gone from among the code are in none
+//! of these runs, so they are only named.
 
 use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
 use super::grown::only_grows;
@@ -33,8 +35,10 @@ impl Proof<'_> {
         missing: &mut Missing,
     ) -> Result<Vec<Reservation>, ProofRefusal> {
         let kept = self.kept(no_red == Some(&NoRed::OnlyTests), missing);
+        let of_whole = self.kept_of_whole(None, missing);
         let by_old_runner = self.by_old_runner(red, missing);
         let mut reservations = kept?;
+        reservations.extend(of_whole?);
         reservations.extend(by_old_runner?);
         Ok(reservations)
     }
@@ -140,10 +144,60 @@ impl Proof<'_> {
         self.holds_no_longer(hiding)
     }
 
+    /// Checks, for a corrective change, that what was tested before the run's first landing still
+    /// holds; by the reports if `failing_base` is a run of a base that fails. Returns the
+    /// reservation that this adds to the proof.
+    fn kept_of_whole(
+        &self,
+        failing_base: Option<&RunRecord>,
+        missing: &mut Missing,
+    ) -> Result<Option<Reservation>, ProofRefusal> {
+        let Some(whole) = self.whole.as_deref().filter(|whole| !whole.leaves_tests_alone()) else {
+            return Ok(None);
+        };
+        let blank = whole.tests.iter().any(is_blanked).then_some(TreeRole::KeptWholeBlank);
+        for role in [TreeRole::KeptWhole].into_iter().chain(blank) {
+            let holds = match failing_base {
+                Some(base) => whole.holds_by_report(role, base, missing)?,
+                None => whole.holds(role, missing)?,
+            };
+            match holds {
+                None | Some(true) => return Ok(None),
+                Some(false) => {}
+            }
+        }
+        whole.why_no_longer(whole.hiding()).map(Some)
+    }
+
+    /// Whether the tree of `role` passes. Returns `None` if a run is missing.
+    fn holds(&self, role: TreeRole, missing: &mut Missing) -> Result<Option<bool>, ProofRefusal> {
+        Ok(match self.later(role, 1, missing) {
+            None => None,
+            Some(TreeOutcome::Passes(_)) => Some(true),
+            Some(TreeOutcome::Fails(_)) => Some(false),
+            Some(TreeOutcome::CouldNotRun(why)) => {
+                self.begun(role, why)?;
+                Some(false)
+            }
+        })
+    }
+
     /// As `kept`, on a base that fails: by the reports, the candidate with the tests as they were
     /// must break no test that passes on `base`. Which tests are heard is not asked, because the
     /// reports name them.
     pub(super) fn kept_by_report(
+        &self,
+        base: &RunRecord,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        let newest = self.newest_by_report(base, missing);
+        let of_whole = self.kept_of_whole(Some(base), missing);
+        let mut reservations = newest?;
+        reservations.extend(of_whole?);
+        Ok(reservations)
+    }
+
+    fn newest_by_report(
         &self,
         base: &RunRecord,
         missing: &mut Missing,

@@ -313,9 +313,14 @@ impl ProofReport {
             ProofOutcome::Accepted(_) => return None,
             ProofOutcome::Refused(refusal) => refusal.shown_by()?,
         };
-        // It is run only where the tests as they were pass with the scripts as they were.
-        let scripts = self.runs.iter().any(|run| run.role == TreeRole::KeptScripts);
-        let role = if role == TreeRole::Kept && scripts { TreeRole::KeptScripts } else { role };
+        // Scripts are run as they are only where the tests as they were pass with the old ones, and
+        // those of before the run speak against a fix even where its own old tests pass.
+        let fails = |role: &TreeRole| {
+            self.runs.iter().any(|run| run.role == *role && run.result != RunResult::Passed)
+        };
+        let kept = [TreeRole::KeptScripts, TreeRole::Kept, TreeRole::KeptWhole];
+        let shown = kept.into_iter().filter(|_| role == TreeRole::Kept).find(fails);
+        let role = shown.unwrap_or(role);
         self.runs.iter().find(|r| (r.role, r.kind) == (role, kind)).map(|r| r.tail.as_str())
     }
 }

@@ -37,6 +37,12 @@ pub enum TreeRole {
     /// The candidate with its existing tests, and the judge files that run them, as they were before
     /// the newest change, but with scripts that run them as they are now.
     KeptScripts,
+    /// For a corrective change, as [`Kept`](Self::Kept), but with everything as it was before the
+    /// run's first landing.
+    KeptWhole,
+    /// [`KeptWhole`](Self::KeptWhole) with all new test files of the run added, empty except for
+    /// data files.
+    KeptWholeBlank,
     /// The candidate with its own tests, and with what runs them as it was before the newest
     /// change.
     OldRunner,
@@ -54,6 +60,11 @@ pub enum TreeRole {
 }
 
 impl TreeRole {
+    /// Whether the tree is made from the whole of a run's work, and not from its newest change.
+    pub(super) const fn is_of_whole(self) -> bool {
+        matches!(self, Self::KeptWhole | Self::KeptWholeBlank)
+    }
+
     /// Returns the role's word in stored records, which must never change.
     fn word(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -65,6 +76,8 @@ impl TreeRole {
             Self::Kept => "kept",
             Self::KeptBlank => "kept_blank",
             Self::KeptScripts => "kept_scripts",
+            Self::KeptWhole => "kept_whole",
+            Self::KeptWholeBlank => "kept_whole_blank",
             Self::OldRunner => "old_runner",
             Self::OldRunnerSilenced => "old_runner_silenced",
             Self::Silenced => "silenced",
@@ -94,6 +107,8 @@ impl TryFrom<String> for TreeRole {
             "kept" => Self::Kept,
             "kept_blank" => Self::KeptBlank,
             "kept_scripts" => Self::KeptScripts,
+            "kept_whole" => Self::KeptWhole,
+            "kept_whole_blank" => Self::KeptWholeBlank,
             "old_runner" => Self::OldRunner,
             "old_runner_silenced" => Self::OldRunnerSilenced,
             "silenced" => Self::Silenced,
@@ -120,6 +135,10 @@ impl fmt::Display for TreeRole {
             Self::KeptBlank => "the candidate with the tests as they were, and its new ones empty",
             Self::KeptScripts => {
                 "the candidate with the tests as they were, and scripts that run them as they are"
+            }
+            Self::KeptWhole => "the candidate with the tests as they were before the run",
+            Self::KeptWholeBlank => {
+                "the candidate with the tests as they were before the run, and its new ones empty"
             }
             Self::OldRunner => "the candidate with what runs its tests as it was",
             Self::OldRunnerSilenced => {
@@ -385,10 +404,15 @@ mod tests {
 
     #[test]
     fn the_words_of_trees_in_stored_records_are_these() {
-        use TreeRole::{BaseSilenced, Kept, KeptScripts, LeftSilenced, OldRunnerSilenced};
+        use TreeRole::{
+            BaseSilenced, Kept, KeptScripts, KeptWhole, KeptWholeBlank, LeftSilenced,
+            OldRunnerSilenced,
+        };
         for (word, role) in [
             ("kept", Kept),
             ("kept_scripts", KeptScripts),
+            ("kept_whole", KeptWhole),
+            ("kept_whole_blank", KeptWholeBlank),
             ("old_runner_silenced", OldRunnerSilenced),
             ("left_silenced_0", LeftSilenced(0)),
             ("base_silenced_7", BaseSilenced(7)),

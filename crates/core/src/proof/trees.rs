@@ -31,15 +31,15 @@ pub(super) struct Trees<'a> {
 
 impl Trees<'_> {
     /// Returns how to make the tree of `role`, where `red` is the tree that must be red for the
-    /// change.
+    /// change. For a tree of the whole of a run's work, `inputs` say that it landed at once.
     pub(super) fn recipe(&self, role: TreeRole, red: TreeRole) -> TreeRecipe {
         match role {
             TreeRole::Base => TreeRecipe::plain(StartTree::Base),
             TreeRole::Red | TreeRole::Split => self.red(role, false),
             TreeRole::RedJudge => self.red(red, true),
             TreeRole::Candidate => self.candidate(),
-            TreeRole::Kept => self.kept(false),
-            TreeRole::KeptBlank => self.kept(true),
+            TreeRole::Kept | TreeRole::KeptWhole => self.kept(false),
+            TreeRole::KeptBlank | TreeRole::KeptWholeBlank => self.kept(true),
             TreeRole::KeptScripts => self.kept_scripts(),
             TreeRole::OldRunner => self.old_runner(),
             TreeRole::OldRunnerSilenced => {

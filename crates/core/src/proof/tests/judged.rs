@@ -510,3 +510,72 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
     let mended = honest().set(|s| s.since = Some(vec![CODE]));
     check("mended", &mended, yes(Strength::Proven));
 }
+
+#[test]
+fn a_fix_passes_what_was_tested_before_the_run() {
+    // What the run landed first took the test away, and the fix breaks what it tested.
+    let landed = |change| with(change).set(|s| s.since = Some(vec![CODE]));
+    let deleted = || landed(("tests/old.rs", OLD, None));
+    check("deleted", &deleted(), yes(Strength::Proven));
+    let breaks = deleted().always(KeptWhole, FAIL);
+    check("deleted, and it fails", &breaks, hides(&["tests/old.rs"]));
+    assert_eq!(breaks.play(|_| 0).decisive_tail(), Some("ended 1"));
+    let once = deleted().with(KeptWhole, Judge(1), FAIL);
+    check("failed once by chance", &once, yes(Strength::Proven));
+    let named = deleted().always(KeptWhole, FAIL).always(KeptWholeBlank, PASS);
+    check("a new test is named", &named, yes(Strength::Proven));
+    let allowed = breaks.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed", &allowed, yes(Strength::Weaker));
+    check("another runner", &landed(MAKE).always(KeptWhole, FAIL), hides(&["Makefile"]));
+    let edited = landed(("tests/old.rs", OLD, file("one\ntwo\n"))).always(KeptWhole, FAIL);
+    check("edited", &edited, yes(Strength::Weaker));
+    let reservation = Reservation::ChangesTests { paths: vec![path("tests/old.rs")] };
+    assert_eq!(edited.play(|_| 0).reservations, [reservation]);
+    let first = deleted().set(|s| s.since = None);
+    assert!(first.play(|_| 0).runs.iter().all(|run| run.role != KeptWhole));
+
+    // On a base that fails, the reports say whether the old tests hold.
+    let cases = [("a", TestOutcome::Passed), ("b", TestOutcome::Failed)];
+    let new = |outcome| [&cases[..], &[("new", outcome)]].concat();
+    let reported = edited
+        .set(|s| s.config.junit = Some("junit.xml".into()))
+        .report(Base, FAIL, &cases)
+        .report(Red, FAIL, &new(TestOutcome::Failed))
+        .report(Candidate, FAIL, &new(TestOutcome::Passed));
+    let holds = reported.report(KeptWhole, FAIL, &cases);
+    check("by report", &holds, yes(Strength::ProvenByReport));
+    let broken = holds.report(KeptWhole, FAIL, &[("a", TestOutcome::Failed)]);
+    check("by report, broken", &broken, yes(Strength::Weaker));
+}
+
+#[test]
+fn the_tests_of_before_the_run_are_put_back_for_a_fix() {
+    let story = with(("tests/old.rs", OLD, None)).set(|s| s.since = Some(vec![CODE]));
+    let (whole, blobs) = diff(&story.changes);
+    let (since, _) = diff(&[CODE]);
+    let policy = ProofPolicy::compile(story.config.clone(), story.verify.clone(), []).unwrap();
+    let inputs = ProofInputs {
+        policy: &policy,
+        diff: &whole,
+        first: None,
+        blobs: &blobs,
+        since: Some(&since),
+        permits: &story.permits,
+        conditions: &Conditions::default(),
+    };
+    let mut results = ProofResults::default();
+    let recipe = loop {
+        let ProofStep::Run(wanted) = next(&inputs, &results) else { panic!("it was not asked") };
+        if let Some(found) = wanted.iter().find(|one| one.role == KeptWhole) {
+            break found.recipe.clone();
+        }
+        for one in wanted {
+            let tree = oid(format!("{:?}", one.role).as_bytes());
+            results.trees.insert(one.role, tree.clone());
+            results.runs.insert(one.key(tree), ended(as_it_must(one.role, one.kind)));
+        }
+    };
+    let take: Vec<_> = recipe.take.iter().map(|(p, e)| (p.to_string(), e.is_some())).collect();
+    let expected = [("tests/new.rs", false), ("tests/old.rs", true)];
+    assert_eq!(take, expected.map(|(path, put)| (path.to_owned(), put)));
+}
