@@ -64,7 +64,7 @@ impl Proof<'_> {
                 Err(ProofRefusal::CouldNotRun { role, why })
             }
             TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)
-                if self.tests_may_change().is_none() && self.reconfigures() =>
+                if self.tests_may_change().is_none() && !self.reconfigured().is_empty() =>
             {
                 let label = self.inputs.permits.tests_label.clone();
                 Err(ProofRefusal::NeedsItsRunner { paths, label })
@@ -78,14 +78,15 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether the change does more to a judge file than to add fixtures to it, or the names of new
-    /// files, which its tests may need. They may also test a changed script, and so need it as it
-    /// is now.
-    fn reconfigures(&self) -> bool {
+    /// Returns the judge files to which the change does more than to add fixtures, or the names of
+    /// new files, which its tests may need. They may also test a changed script, and so need it as
+    /// it is now.
+    fn reconfigured(&self) -> Vec<TreePath> {
         let (policy, newest, blobs) = (self.inputs.policy, self.inputs.newest(), self.inputs.blobs);
-        policy.of_class(newest, PathClass::Judge).any(|change| {
+        let judges = policy.of_class(newest, PathClass::Judge).filter(|change| {
             self.runners.contains(&change.path) && !only_grows(change, policy, newest, blobs)
-        })
+        });
+        judges.map(|change| change.path.clone()).collect()
     }
 
     /// Checks that what was tested before still holds, judged as before; returns the reservations
@@ -340,8 +341,9 @@ impl Proof<'_> {
         }
     }
 
-    /// Returns the reservations, or the refusal, for tests that the change takes away although they
-    /// pass as they were.
+    /// Returns the reservations, or the refusal, for tests that the change takes away, or may take
+    /// away by what it does to the runner, although they pass as they were. Reports name every test
+    /// that is no longer run.
     fn takes_away(
         &self,
         alone: bool,
@@ -352,7 +354,12 @@ impl Proof<'_> {
         // tests may have been lost.
         let asked = |fate| alone || fate == TestFate::Moved;
         removed.extend(self.unheard(asked, missing)?);
-        self.without(removed, alone)
+        let mut reservations = self.without(removed, alone)?;
+        let paths = self.reconfigured();
+        if !paths.is_empty() && self.inputs.policy.config().junit.is_none() {
+            reservations.push(Reservation::ChangesRunner { paths });
+        }
+        Ok(reservations)
     }
 
     /// Returns the reservations, or the refusal, for a change without the `removed` tests.

@@ -117,6 +117,12 @@ pub enum Reservation {
         /// The tests.
         paths: Vec<TreePath>,
     },
+    /// The change does more to what runs the tests than to add to it: existing tests pass as they
+    /// were run before, but without test reports, nothing shows that all of them are still run.
+    ChangesRunner {
+        /// The judge files that it changes.
+        paths: Vec<TreePath>,
+    },
     /// The change's tests are heard only with the change's own version of what runs them.
     OwnRunner {
         /// The judge files that it changes.
@@ -150,6 +156,9 @@ impl fmt::Display for Reservation {
             }
             Self::RemovesTests { paths } => {
                 write!(f, "removes or skips tests ({})", list(paths))
+            }
+            Self::ChangesRunner { paths } => {
+                write!(f, "changes what runs the tests, which may run fewer ({})", list(paths))
             }
             Self::OwnRunner { paths } => {
                 write!(f, "its tests are heard only as it changed what runs them ({})", list(paths))

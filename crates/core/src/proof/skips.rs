@@ -3,7 +3,8 @@
 //!
 //! A mark is told by one line, and by the line below it that it marks. An attribute of a new test,
 //! a `return` or a failing exit in a new function, and `set +e` for new lines alone leave the old
-//! tests as they were. Where that is in doubt, a mark counts.
+//! tests as they were. Where that is in doubt, a mark counts. A `TestMain` of Go that runs no tests
+//! is told by its whole body.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -107,6 +108,30 @@ pub(super) fn chooses_tests(line: &[u8]) -> bool {
         b"pytest_collect_file",
     ];
     hooks.iter().any(|hook| line.windows(hook.len()).any(|window| window == *hook))
+}
+
+/// The function with which a test file of Go takes over the run of its package's tests: the name of
+/// its argument, and what follows on the line.
+const TEST_MAIN: &str = r"(?-u)^func\s+TestMain\s*\(\s*(?:(\w+)\s+)?\*\s*(?:\w+\.)?M\s*\)(.*)$";
+
+/// Whether a file has such a function, which neither calls `m.Run()` nor hands `m` on: then none of
+/// the package's tests is run.
+pub(super) fn runs_no_tests(content: &[u8]) -> bool {
+    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
+    let Some(shape) = SHAPE.get_or_init(|| Regex::new(TEST_MAIN).ok()) else { return false };
+    let mut rest = lines(content).into_iter().filter(|line| !is_comment(line.trim_ascii()));
+    let Some(main) = rest.find_map(|line| shape.captures(line)) else { return false };
+    let part = |at| main.get(at).map(|part| part.as_bytes()).unwrap_or_default();
+    let (name, first) = (part(1), part(2));
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let uses_it = |line: &[u8]| {
+        let is_dropped = line.trim_ascii_start().starts_with(b"_ =");
+        !is_dropped && line.split(|byte| !is_word(byte)).any(|word| word == name)
+    };
+    let is_open = !first.trim_ascii_end().ends_with(b"}");
+    let below = rest.take_while(|line| is_open && !line.starts_with(b"}"));
+    let is_named = !(name.is_empty() || name == b"_");
+    !(is_named && [first].into_iter().chain(below).any(uses_it))
 }
 
 pub(super) fn is_skip_mark(line: &[u8]) -> bool {

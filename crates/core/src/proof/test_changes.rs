@@ -15,6 +15,7 @@ use super::classes::PathClass;
 use super::policy::ProofPolicy;
 use super::skips::{
     Sides, chooses_tests, is_mark_among_code, is_skip_mark, mark_among_code, more_marks,
+    runs_no_tests,
 };
 use super::split::without_grown_imports;
 use super::trees::Written;
@@ -136,7 +137,9 @@ pub(super) fn unmarked(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<
 /// Returns the fate of a new test file: it may choose which tests run, and so skip others.
 fn added(change: &Change, blobs: &Blobs) -> TestFate {
     let content = change.new.as_ref().and_then(|entry| blobs.content(entry));
-    let chooses = content.is_some_and(|content| lines(content).into_iter().any(chooses_tests));
+    let chooses = content.is_some_and(|content| {
+        lines(content).into_iter().any(chooses_tests) || runs_no_tests(content)
+    });
     if chooses { TestFate::SkipMarked } else { TestFate::Added }
 }
 
@@ -155,7 +158,8 @@ fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
     }
     let sides = Sides::new(before, after);
     let spared = more_marks(before, after, is_skip_mark).into_iter().all(|at| sides.spares(at));
-    if spared { TestFate::Edited } else { TestFate::SkipMarked }
+    let ends_all = runs_no_tests(after) && !runs_no_tests(before);
+    if spared && !ends_all { TestFate::Edited } else { TestFate::SkipMarked }
 }
 
 /// Whether lines of `old` are gone. A comma at the end of a line, and more names in an import, do
@@ -376,6 +380,26 @@ mod tests {
         let hook = "def load_tests(loader, tests, pattern):\n";
         let found = fates(&[("tests/__init__.py", None, file(hook))]);
         assert_eq!(found[0].1, TestFate::SkipMarked, "a new file may choose, too");
+        let test_main = |text: &str| fates(&[("tests/main_test.go", None, file(text))])[0].1;
+        for none in [
+            "func TestMain(*testing.M) { os.Exit(0) }\n",
+            "func TestMain(_ *testing.M) {\n}\n",
+            "func TestMain(m *testing.M) {\n\t// m.Run()\n\t_ = m\n}\n\nfunc run(m int) {}\n",
+        ] {
+            assert_eq!(test_main(none), TestFate::SkipMarked, "{none}");
+        }
+        for all in [
+            "func TestMain(m *testing.M) { os.Exit(m.Run()) }\n",
+            "func TestMain(m *testing.M) {\n\tsetUp()\n\tos.Exit(m.Run())\n}\n",
+            "func TestMain(m *testing.M) {\n\tgoleak.VerifyTestMain(m)\n}\n",
+            "func TestMainPage(t *testing.T) {\n\tserve(t)\n}\n",
+        ] {
+            assert_eq!(test_main(all), TestFate::Added, "{all}");
+        }
+        let go = "func TestA(t *testing.T) {\n\tcheck(t)\n}\n";
+        let none = format!("{go}\nfunc TestMain(m *testing.M) {{\n}}\n");
+        let found = fates(&[("a_test.go", file(go), file(&none))]);
+        assert_eq!(found[0].1, TestFate::SkipMarked, "an edited file may end all tests, too");
         // A mark that was there before, moved or not, hides nothing new.
         let marked = "@pytest.mark.skip\na\n";
         let found = fates(&[("tests/a.py", file(marked), file("b\n@pytest.mark.skip\na\n"))]);

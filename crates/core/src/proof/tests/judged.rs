@@ -44,7 +44,30 @@ fn recipe(story: &Story, role: TreeRole) -> TreeRecipe {
 
 #[test]
 fn a_judge_of_the_changes_own_turns_nothing_green() {
-    check("honest", &with(MAKE), yes(Strength::Proven));
+    // Nothing shows that the new runner still runs every old test.
+    check("honest", &with(MAKE), yes(Strength::Weaker));
+    let reservation = || Reservation::ChangesRunner { paths: vec![path("Makefile")] };
+    assert_eq!(with(MAKE).play(|_| 0).reservations, [reservation()]);
+    let least = with(MAKE).set(|s| s.config.least = Least::Proven);
+    let why = vec![reservation().to_string()];
+    check("honest, and too weak", &least, no(ProofRefusal::TooWeak { why }));
+    let conftest = "def pytest_collection_modifyitems(items):\n    items.clear()\n";
+    for (name, new) in [
+        ("pyproject.toml", "[tool.pytest.ini_options]\naddopts = \"--ignore=tests/a.py\"\n"),
+        ("tests/conftest.py", conftest),
+    ] {
+        let deselects = with((name, None, file(new)));
+        check(name, &deselects, yes(Strength::Weaker));
+        let reservation = Reservation::ChangesRunner { paths: vec![path(name)] };
+        assert_eq!(deselects.play(|_| 0).reservations, [reservation], "{name}");
+    }
+    // By the reports, every test that passes on the base is still run.
+    let cases = [("a", TestOutcome::Passed), ("new", TestOutcome::Passed)];
+    let reported = with(MAKE)
+        .set(|s| s.config.junit = Some("junit.xml".into()))
+        .report(Base, PASS, &cases[..1])
+        .report(Candidate, PASS, &cases);
+    check("with reports", &reported, yes(Strength::Proven));
     let runs = with(MAKE).play(|_| 0).runs;
     assert!(runs.iter().any(|run| run.role == RedJudge) && runs.iter().any(|run| run.role == Kept));
     let disabled = with(MAKE).with(RedJudge, Judge(1), PASS);
@@ -53,7 +76,7 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
     let deselects = with(MAKE).always(Kept, FAIL);
     check("deselects the old tests", &deselects, hides(&["Makefile"]));
     let once = with(MAKE).with(Kept, Judge(1), FAIL);
-    check("failed once by chance", &once, yes(Strength::Proven));
+    check("failed once by chance", &once, yes(Strength::Weaker));
     // A lock file steers nothing; it is only added to the red tree.
     let lock = with(("package-lock.json", file("a"), file("b")));
     check("lock file", &lock, yes(Strength::Proven));
@@ -75,13 +98,16 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
     let allowed = tells.set(|s| s.config.allow_deleted_tests = true);
     check("allowed", &allowed, yes(Strength::Weaker));
     let once = with(MAKE).with(OldRunner, Judge(1), FAIL);
-    check("failed once by chance", &once, yes(Strength::Proven));
+    check("failed once by chance", &once, yes(Strength::Weaker));
     // A folder of tests that the old runner did not know.
     let new = with(MAKE).with(OldRunnerSilenced, Judge(1), PASS);
     check("heard by its own alone", &new, yes(Strength::Weaker));
-    assert_eq!(new.play(|_| 0).reservations, [Reservation::OwnRunner { paths: paths() }]);
+    let reservations = || {
+        [Reservation::ChangesRunner { paths: paths() }, Reservation::OwnRunner { paths: paths() }]
+    };
+    assert_eq!(new.play(|_| 0).reservations, reservations());
     let least = new.set(|s| s.config.least = Least::Proven);
-    let why = vec![Reservation::OwnRunner { paths: paths() }.to_string()];
+    let why = reservations().map(|one| one.to_string()).into();
     check("too weak", &least, no(ProofRefusal::TooWeak { why }));
     // A manifest that steers nothing is no runner.
     let lock = with(("package-lock.json", file("a"), file("b"))).always(OldRunner, FAIL);
