@@ -39,7 +39,8 @@ impl Proof<'_> {
         let by_old_runner = self.by_old_runner(red, missing);
         let mut reservations = kept?;
         reservations.extend(of_whole?);
-        reservations.extend(by_old_runner?);
+        let own_runner = by_old_runner?.filter(|own| !reservations.contains(own));
+        reservations.extend(own_runner);
         Ok(reservations)
     }
 
@@ -110,6 +111,19 @@ impl Proof<'_> {
                 Some(TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)) => {}
             }
         }
+        // A source that existing code calls must be in the list that is linked.
+        let is_judge = |path: &TreePath| self.inputs.policy.class(path) == PathClass::Judge;
+        if self.trees().lists_sources() && self.runners.iter().all(is_judge) {
+            match self.later(TreeRole::KeptGrown, 1, missing) {
+                None => return Ok(Vec::new()),
+                Some(TreeOutcome::Passes(_)) => {
+                    let mut reservations = self.takes_away(alone, missing)?;
+                    reservations.push(Reservation::OwnRunner { paths: self.runners.clone() });
+                    return Ok(reservations);
+                }
+                Some(TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)) => {}
+            }
+        }
         self.fails_as_before(self.hiding(), missing)
     }
 
@@ -156,7 +170,8 @@ impl Proof<'_> {
         let Some(whole) = self.whole.as_deref().filter(|whole| !whole.leaves_tests_alone()) else {
             return Ok(None);
         };
-        let blank = whole.tests.iter().any(is_blanked).then_some(TreeRole::KeptWholeBlank);
+        let more = whole.tests.iter().any(is_blanked) || whole.trees().lists_sources();
+        let blank = more.then_some(TreeRole::KeptWholeBlank);
         for role in [TreeRole::KeptWhole].into_iter().chain(blank) {
             let holds = match failing_base {
                 Some(base) => whole.holds_by_report(role, base, missing)?,

@@ -123,7 +123,8 @@ pub enum Reservation {
         /// The judge files that it changes.
         paths: Vec<TreePath>,
     },
-    /// The change's tests are heard only with the change's own version of what runs them.
+    /// The change's tests are heard, or existing ones pass, only with the change's own version of
+    /// what runs them.
     OwnRunner {
         /// The judge files that it changes.
         paths: Vec<TreePath>,
@@ -161,7 +162,7 @@ impl fmt::Display for Reservation {
                 write!(f, "changes what runs the tests, which may run fewer ({})", list(paths))
             }
             Self::OwnRunner { paths } => {
-                write!(f, "its tests are heard only as it changed what runs them ({})", list(paths))
+                write!(f, "tests are heard only as it changed what runs them ({})", list(paths))
             }
             Self::OwnManifest { paths } => {
                 write!(

@@ -34,6 +34,9 @@ pub enum TreeRole {
     Kept,
     /// [`Kept`](Self::Kept) with the change's new test files added, empty except for data files.
     KeptBlank,
+    /// [`KeptBlank`](Self::KeptBlank), but with lists as they are now to which the change only adds
+    /// new sources: other code may need these to be linked.
+    KeptGrown,
     /// The candidate with its existing tests, and the judge files that run them, as they were before
     /// the newest change, but with scripts that run them as they are now.
     KeptScripts,
@@ -41,7 +44,7 @@ pub enum TreeRole {
     /// run's first landing.
     KeptWhole,
     /// [`KeptWhole`](Self::KeptWhole) with all new test files of the run added, empty except for
-    /// data files.
+    /// data files, and with lists as they are now to which the run only added new sources.
     KeptWholeBlank,
     /// The candidate with its own tests, and with what runs them as it was before the newest
     /// change.
@@ -75,6 +78,7 @@ impl TreeRole {
             Self::Candidate => "candidate",
             Self::Kept => "kept",
             Self::KeptBlank => "kept_blank",
+            Self::KeptGrown => "kept_grown",
             Self::KeptScripts => "kept_scripts",
             Self::KeptWhole => "kept_whole",
             Self::KeptWholeBlank => "kept_whole_blank",
@@ -106,6 +110,7 @@ impl TryFrom<String> for TreeRole {
             "candidate" => Self::Candidate,
             "kept" => Self::Kept,
             "kept_blank" => Self::KeptBlank,
+            "kept_grown" => Self::KeptGrown,
             "kept_scripts" => Self::KeptScripts,
             "kept_whole" => Self::KeptWhole,
             "kept_whole_blank" => Self::KeptWholeBlank,
@@ -133,6 +138,9 @@ impl fmt::Display for TreeRole {
             Self::Candidate => "the candidate",
             Self::Kept => "the candidate with the tests as they were",
             Self::KeptBlank => "the candidate with the tests as they were, and its new ones empty",
+            Self::KeptGrown => {
+                "the candidate with the tests as they were, and new sources in the lists"
+            }
             Self::KeptScripts => {
                 "the candidate with the tests as they were, and scripts that run them as they are"
             }
@@ -405,11 +413,12 @@ mod tests {
     #[test]
     fn the_words_of_trees_in_stored_records_are_these() {
         use TreeRole::{
-            BaseSilenced, Kept, KeptScripts, KeptWhole, KeptWholeBlank, LeftSilenced,
+            BaseSilenced, Kept, KeptGrown, KeptScripts, KeptWhole, KeptWholeBlank, LeftSilenced,
             OldRunnerSilenced,
         };
         for (word, role) in [
             ("kept", Kept),
+            ("kept_grown", KeptGrown),
             ("kept_scripts", KeptScripts),
             ("kept_whole", KeptWhole),
             ("kept_whole_blank", KeptWholeBlank),

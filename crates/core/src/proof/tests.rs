@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use super::RunKind::{Build, Verify as Judge};
 use super::TreeRole::{
-    Base, BaseSilenced, Candidate, Kept, KeptBlank, KeptScripts, KeptWhole, KeptWholeBlank,
-    LeftSilenced, OldRunner, OldRunnerSilenced, Red, RedJudge, Silenced, Split,
+    Base, BaseSilenced, Candidate, Kept, KeptBlank, KeptGrown, KeptScripts, KeptWhole,
+    KeptWholeBlank, LeftSilenced, OldRunner, OldRunnerSilenced, Red, RedJudge, Silenced, Split,
 };
 use super::*;
 use crate::change::TreePath;
@@ -55,7 +55,7 @@ const CODE: (&str, Side<'static>, Side<'static>) = (
 fn as_it_must(role: TreeRole, kind: RunKind) -> i32 {
     match (role, kind) {
         (_, Build) | (Base | Candidate | OldRunner, Judge(_)) => PASS,
-        (Kept | KeptBlank | KeptScripts | KeptWhole | KeptWholeBlank, Judge(_)) => PASS,
+        (Kept | KeptBlank | KeptGrown | KeptScripts | KeptWhole | KeptWholeBlank, Judge(_)) => PASS,
         (Red | Split | RedJudge, Judge(_)) => FAIL,
         (Silenced | OldRunnerSilenced | LeftSilenced(_) | BaseSilenced(_), Judge(_)) => FAIL,
     }

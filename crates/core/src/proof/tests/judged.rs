@@ -121,6 +121,14 @@ fn a_runner_that_only_grew_makes_the_proof_weaker() {
                @pytest.fixture\ndef two():\n    return 2\n";
     let list = with(("Makefile", file("OBJS = calc.o\n"), file("OBJS = calc.o triple.o\n")));
     let list = list.set(|s| s.changes.push(("triple.c", None, file("code\n"))));
+    let edited = list.set(|s| s.changes.push(("tests/old.rs", OLD, file("one\ntwo\n"))));
+    let taken = |role| {
+        let take = recipe(&edited, role).take.into_iter();
+        take.map(|(path, _)| path.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(KeptBlank), ["Makefile", "tests/old.rs"]);
+    assert_eq!(taken(KeptGrown), ["tests/old.rs"]);
+    let list = edited.set(|s| s.changes.truncate(4));
     let fixture = with(("tests/conftest.py", file(one), file(two)));
     for (name, story) in [("tests/conftest.py", fixture), ("Makefile", list)] {
         check(name, &story, yes(Strength::Proven));
@@ -128,7 +136,13 @@ fn a_runner_that_only_grew_makes_the_proof_weaker() {
         check(name, &needed, yes(Strength::Weaker));
         let reservation = Reservation::OwnRunner { paths: vec![path(name)] };
         assert_eq!(needed.play(|_| 0).reservations, [reservation], "{name}");
-        let hidden = needed.always(Kept, FAIL);
+        // Code that calls the new source cannot be linked without it.
+        let linked = needed.always(Kept, FAIL);
+        let is_list = name == "Makefile";
+        check(name, &linked, if is_list { yes(Strength::Weaker) } else { hides(&[name]) });
+        let reservations = linked.play(|_| 0).reservations;
+        assert_eq!(reservations.len(), usize::from(is_list), "{name}: {reservations:?}");
+        let hidden = linked.always(KeptGrown, FAIL);
         check(name, &hidden, hides(&[name]));
         // Another runner that it changes may tell the trees apart.
         let beside = |s: &mut Story| s.changes.push(("ci.mk", file("a\n"), file("b\n")));
