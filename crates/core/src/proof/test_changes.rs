@@ -474,6 +474,52 @@ mod tests {
     }
 
     #[test]
+    fn a_new_test_may_skip_itself() {
+        use TestFate::{Edited, SkipMarked};
+        let check = |path: &str, old: &str, new: &str, expected: TestFate| {
+            let found = fates(&[(path, file(old), file(new))]);
+            assert_eq!(found[0].1, expected, "{new}");
+        };
+        let go = "func TestA(t *testing.T) {\n\tcheck(t)\n}\n";
+        let short = "\tif testing.Short() {\n\t\tt.Skip(\"slow\")\n\t}\n";
+        let new = format!("\nfunc TestB(t *testing.T) {{\n{short}\tcheck(t, 1)\n}}\n");
+        check("a_test.go", go, &format!("{go}{new}"), Edited);
+        let part = "\tt.Run(\"b\", func(t *testing.T) {\n\t\tt.Skip(\"slow\")\n\t})\n";
+        let parts = format!("\nfunc TestB(t *testing.T) {{\n{part}}}\n");
+        check("a_test.go", go, &format!("{go}{parts}"), Edited);
+        // In an old test, in one with a new name, and in what old tests may call.
+        check("a_test.go", go, &go.replace("\tcheck", &format!("{short}\tcheck")), SkipMarked);
+        check("a_test.go", go, &go.replace("\tcheck", &format!("{part}\tcheck")), SkipMarked);
+        check("a_test.go", go, &format!("{go}{new}").replace("TestA", "TestC"), SkipMarked);
+        let helper = new.replace("func TestB(t *testing.T)", "func check(t *testing.T)");
+        check("a_test.go", go, &format!("{go}{helper}"), SkipMarked);
+        let ends = new.replace("Skip(\"slow\")", "Skip(os.Exit(0))");
+        check("a_test.go", go, &format!("{go}{ends}"), SkipMarked);
+
+        let python = "class A(TestCase):\n    def test_a(self):\n        check()\n";
+        for call in ["self.skipTest('x')", "pytest.skip('x')", "raise unittest.SkipTest('x')"] {
+            let new = format!("\n    def test_b(self):\n        if no:\n            {call}\n");
+            check("test_a.py", python, &format!("{python}{new}"), Edited);
+            let set_up = new.replace("test_b", "setUp");
+            check("test_a.py", python, &format!("{python}{set_up}"), SkipMarked);
+            let ended = python.replace("        check", &format!("        {call}\n        check"));
+            check("test_a.py", python, &ended, SkipMarked);
+            let fixture = new.replace("    def", "    @pytest.fixture(autouse=True)\n    def");
+            check("test_a.py", python, &format!("{python}{fixture}"), SkipMarked);
+        }
+        let bats = "@test \"a\" {\n  check\n}\n";
+        let new = "@test \"b\" {\n  skip \"no docker\"\n  check 1\n}\n";
+        check("tests/a.bats", bats, &format!("{bats}{new}"), Edited);
+        let set_up = new.replace("@test \"b\"", "setup()");
+        check("tests/a.bats", bats, &format!("{set_up}{bats}"), SkipMarked);
+        let js = "describe('a', function () {\n  it('b', function () {\n    check();\n  });\n});\n";
+        let new = "  it('c', function () {\n    this.skip();\n  });\n});\n";
+        check("a.test.js", js, &js.replace("\n});\n", &format!("\n{new}")), Edited);
+        let before = new.replace("it('c', ", "beforeEach(");
+        check("a.test.js", js, &js.replace("\n});\n", &format!("\n{before}")), SkipMarked);
+    }
+
+    #[test]
     fn a_return_skips_tests_only_where_it_ends_an_old_one() {
         use TestFate::{Edited, SkipMarked};
         let check = |path: &str, old: &str, new: &str, expected: TestFate| {
