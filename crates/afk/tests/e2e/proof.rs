@@ -167,12 +167,15 @@ fn what_runs_the_tests_is_not_turned_off() {
     let ended = world.run(4);
     world.handed_over(&ended, &["Makefile", "pass without its code"]);
     world.nothing_landed();
-    // A new target beside the old one, with an honest change, lands.
+    // A new target beside the old one, with an honest change, lands. But nothing shows that every
+    // test is still run.
     let mut adds = honest();
     adds.extend([append("Makefile", "clean:\n\trm -f out\n"), commit("Clean", &["Makefile"])]);
     world.script(&[&adds]);
     let ended = world.run(0);
-    assert_eq!(ended.proof(), &json!({ "accepted": "proven" }));
+    assert_eq!(ended.proof(), &json!({ "accepted": "weaker" }));
+    let reservations = &ended.evidence["proof"]["reservations"];
+    assert_eq!(reservations, &json!([{ "because": "changes_runner", "paths": ["Makefile"] }]));
 }
 
 #[test]

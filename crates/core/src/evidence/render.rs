@@ -285,6 +285,7 @@ fn write_permits(out: &mut String, proof: &ProofReport) {
         | Reservation::BaseFails
         | Reservation::ChangesTests { .. }
         | Reservation::RemovesTests { .. }
+        | Reservation::ChangesRunner { .. }
         | Reservation::OwnRunner { .. }
         | Reservation::OwnManifest { .. } => None,
     });

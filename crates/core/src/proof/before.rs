@@ -4,9 +4,11 @@
 //! and what runs them as they were. Where that fails but the candidate passes, it matters what the
 //! change did to the tests: tests that are gone, skipped or no longer run hide a failure, while
 //! edited lines change what is demanded. A script that runs the tests may also be what they test:
-//! the tests as they were must pass with its new version, too. On a base that fails, such a run
-//! fails, too, and the reports say whether it breaks a test. Tests that are gone from among the
-//! code are in none of these runs, so they are only named.
+//! the tests as they were must pass with its new version, too. A corrective change must pass the
+//! tests that its run landed, and those of before the run: an earlier landing may have taken away
+//! what would notice that the fix breaks something. On a base that fails, such a run fails, too,
+//! and the reports say whether it breaks a test. Tests that are gone from among the code are in none
+//! of these runs, so they are only named.
 
 use super::decide::{Allowance, Proof, TreeOutcome, must_have_begun, passed};
 use super::grown::only_grows;
@@ -33,9 +35,12 @@ impl Proof<'_> {
         missing: &mut Missing,
     ) -> Result<Vec<Reservation>, ProofRefusal> {
         let kept = self.kept(no_red == Some(&NoRed::OnlyTests), missing);
+        let of_whole = self.kept_of_whole(None, missing);
         let by_old_runner = self.by_old_runner(red, missing);
         let mut reservations = kept?;
-        reservations.extend(by_old_runner?);
+        reservations.extend(of_whole?);
+        let own_runner = by_old_runner?.filter(|own| !reservations.contains(own));
+        reservations.extend(own_runner);
         Ok(reservations)
     }
 
@@ -60,7 +65,7 @@ impl Proof<'_> {
                 Err(ProofRefusal::CouldNotRun { role, why })
             }
             TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)
-                if self.tests_may_change().is_none() && self.reconfigures() =>
+                if self.tests_may_change().is_none() && !self.reconfigured().is_empty() =>
             {
                 let label = self.inputs.permits.tests_label.clone();
                 Err(ProofRefusal::NeedsItsRunner { paths, label })
@@ -74,14 +79,15 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether the change does more to a judge file than to add fixtures to it, or the names of new
-    /// files, which its tests may need. They may also test a changed script, and so need it as it
-    /// is now.
-    fn reconfigures(&self) -> bool {
+    /// Returns the judge files to which the change does more than to add fixtures, or the names of
+    /// new files, which its tests may need. They may also test a changed script, and so need it as
+    /// it is now.
+    fn reconfigured(&self) -> Vec<TreePath> {
         let (policy, newest, blobs) = (self.inputs.policy, self.inputs.newest(), self.inputs.blobs);
-        policy.of_class(newest, PathClass::Judge).any(|change| {
+        let judges = policy.of_class(newest, PathClass::Judge).filter(|change| {
             self.runners.contains(&change.path) && !only_grows(change, policy, newest, blobs)
-        })
+        });
+        judges.map(|change| change.path.clone()).collect()
     }
 
     /// Checks that what was tested before still holds, judged as before; returns the reservations
@@ -102,6 +108,19 @@ impl Proof<'_> {
             match self.later(TreeRole::KeptBlank, 1, missing) {
                 None => return Ok(Vec::new()),
                 Some(TreeOutcome::Passes(_)) => return self.kept_with_scripts(alone, missing),
+                Some(TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)) => {}
+            }
+        }
+        // A source that existing code calls must be in the list that is linked.
+        let is_judge = |path: &TreePath| self.inputs.policy.class(path) == PathClass::Judge;
+        if self.trees().lists_sources() && self.runners.iter().all(is_judge) {
+            match self.later(TreeRole::KeptGrown, 1, missing) {
+                None => return Ok(Vec::new()),
+                Some(TreeOutcome::Passes(_)) => {
+                    let mut reservations = self.takes_away(alone, missing)?;
+                    reservations.push(Reservation::OwnRunner { paths: self.runners.clone() });
+                    return Ok(reservations);
+                }
                 Some(TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)) => {}
             }
         }
@@ -140,10 +159,61 @@ impl Proof<'_> {
         self.holds_no_longer(hiding)
     }
 
+    /// Checks, for a corrective change, that what was tested before the run's first landing still
+    /// holds; by the reports if `failing_base` is a run of a base that fails. Returns the
+    /// reservation that this adds to the proof.
+    fn kept_of_whole(
+        &self,
+        failing_base: Option<&RunRecord>,
+        missing: &mut Missing,
+    ) -> Result<Option<Reservation>, ProofRefusal> {
+        let Some(whole) = self.whole.as_deref().filter(|whole| !whole.leaves_tests_alone()) else {
+            return Ok(None);
+        };
+        let more = whole.tests.iter().any(is_blanked) || whole.trees().lists_sources();
+        let blank = more.then_some(TreeRole::KeptWholeBlank);
+        for role in [TreeRole::KeptWhole].into_iter().chain(blank) {
+            let holds = match failing_base {
+                Some(base) => whole.holds_by_report(role, base, missing)?,
+                None => whole.holds(role, missing)?,
+            };
+            match holds {
+                None | Some(true) => return Ok(None),
+                Some(false) => {}
+            }
+        }
+        whole.why_no_longer(whole.hiding()).map(Some)
+    }
+
+    /// Whether the tree of `role` passes. Returns `None` if a run is missing.
+    fn holds(&self, role: TreeRole, missing: &mut Missing) -> Result<Option<bool>, ProofRefusal> {
+        Ok(match self.later(role, 1, missing) {
+            None => None,
+            Some(TreeOutcome::Passes(_)) => Some(true),
+            Some(TreeOutcome::Fails(_)) => Some(false),
+            Some(TreeOutcome::CouldNotRun(why)) => {
+                self.begun(role, why)?;
+                Some(false)
+            }
+        })
+    }
+
     /// As `kept`, on a base that fails: by the reports, the candidate with the tests as they were
     /// must break no test that passes on `base`. Which tests are run is not asked, because the
     /// reports name them.
     pub(super) fn kept_by_report(
+        &self,
+        base: &RunRecord,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        let newest = self.newest_by_report(base, missing);
+        let of_whole = self.kept_of_whole(Some(base), missing);
+        let mut reservations = newest?;
+        reservations.extend(of_whole?);
+        Ok(reservations)
+    }
+
+    fn newest_by_report(
         &self,
         base: &RunRecord,
         missing: &mut Missing,
@@ -286,8 +356,9 @@ impl Proof<'_> {
         }
     }
 
-    /// Returns the reservations, or the refusal, for tests that the change takes away although they
-    /// pass as they were.
+    /// Returns the reservations, or the refusal, for tests that the change takes away, or may take
+    /// away by what it does to the runner, although they pass as they were. Reports name every test
+    /// that is no longer run.
     fn takes_away(
         &self,
         alone: bool,
@@ -298,7 +369,12 @@ impl Proof<'_> {
         // tests may have been lost.
         let asked = |fate| alone || fate == TestFate::Moved;
         removed.extend(self.no_longer_run(asked, missing)?);
-        self.without(removed, alone)
+        let mut reservations = self.without(removed, alone)?;
+        let paths = self.reconfigured();
+        if !paths.is_empty() && self.inputs.policy.config().junit.is_none() {
+            reservations.push(Reservation::ChangesRunner { paths });
+        }
+        Ok(reservations)
     }
 
     /// Returns the reservations, or the refusal, for a change without the `removed` tests.

@@ -32,15 +32,9 @@ const QUICK: u64 = 1_000;
 
 /// Returns the runs that are needed next, or the decision, from what is known so far.
 pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
-    let verify = match inputs.policy.verify() {
-        Verify::None => &[][..],
-        Verify::Command(argv) => argv,
-    };
-    let newest = inputs.newest();
-    let tests = test_changes(inputs.policy, newest, inputs.blobs);
-    let runners = runners(inputs.policy, newest, inputs.blobs);
-    let unmarked = unmarked(inputs.policy, newest, inputs.blobs);
-    let proof = Proof { inputs, results, verify, tests, unmarked, runners };
+    let at_once = ProofInputs { since: None, ..*inputs };
+    let whole = inputs.since.is_some().then(|| Box::new(Proof::new(&at_once, results, None)));
+    let proof = Proof::new(inputs, results, whole);
     match proof.answer() {
         Ok(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
         Err(runs) => {
@@ -67,7 +61,7 @@ pub enum BaseStep {
 pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
     let Verify::Command(verify) = inputs.policy.verify() else { return BaseStep::Passes };
     let (tests, unmarked, runners) = (Vec::new(), Vec::new(), Vec::new());
-    let proof = Proof { inputs, results, verify, tests, unmarked, runners };
+    let proof = Proof { inputs, results, verify, tests, unmarked, runners, whole: None };
     let failed = |record: &RunRecord| BaseStep::Fails(record.result.clone(), record.tail.clone());
     match proof.outcome_of(TreeRole::Base, 1) {
         Ok(TreeOutcome::Passes(_)) => BaseStep::Passes,
@@ -143,9 +137,27 @@ pub(super) struct Proof<'a> {
     pub(super) unmarked: Vec<Written>,
     /// The judge files and scripts of the newest change that may steer the tests.
     pub(super) runners: Vec<TreePath>,
+    /// For a corrective change: the proof of the whole of the run's work, as if it landed at once.
+    pub(super) whole: Option<Box<Self>>,
 }
 
 impl<'a> Proof<'a> {
+    fn new(
+        inputs: &'a ProofInputs<'a>,
+        results: &'a ProofResults,
+        whole: Option<Box<Self>>,
+    ) -> Self {
+        let verify = match inputs.policy.verify() {
+            Verify::None => &[][..],
+            Verify::Command(argv) => argv,
+        };
+        let (policy, newest, blobs) = (inputs.policy, inputs.newest(), inputs.blobs);
+        let tests = test_changes(policy, newest, blobs);
+        let unmarked = unmarked(policy, newest, blobs);
+        let runners = runners(policy, newest, blobs);
+        Self { inputs, results, verify, tests, unmarked, runners, whole }
+    }
+
     fn answer(&self) -> Step<Decision> {
         let decision = match self.obligation() {
             Obligation::Answered(outcome) => Decision::plain(outcome),
@@ -684,7 +696,8 @@ impl<'a> Proof<'a> {
 
     fn wanted(&self, role: TreeRole, kind: RunKind) -> NeededRun {
         let (argv, command) = self.command(kind);
-        NeededRun { role, kind, recipe: self.trees().recipe(role, self.red()), argv, command }
+        let of = self.whole.as_deref().filter(|_| role.is_of_whole()).unwrap_or(self);
+        NeededRun { role, kind, recipe: of.trees().recipe(role, self.red()), argv, command }
     }
 
     pub(super) fn trees(&self) -> Trees<'_> {

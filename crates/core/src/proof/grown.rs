@@ -16,6 +16,11 @@ use crate::change::{Blobs, Change, Diff, Entry, Mode, TreePath};
 const LISTS: &[&str] =
     &["BSDmakefile", "CMakeLists.txt", "GNUmakefile", "Makefile", "makefile", "meson.build"];
 
+/// Endings of what is compiled and linked. Unlike the name of a script, such a name in a list runs
+/// nothing, and is no choice of what a script before it runs.
+const SOURCES: &[&str] =
+    &["S", "c", "cc", "cpp", "cu", "cxx", "f", "f90", "h", "hh", "hpp", "hxx", "m", "mm", "o", "s"];
+
 /// What a line that only defines a fixture does not contain: hooks of pytest, fixtures that tests
 /// do not ask for, names that are imported unseen, and what keeps a test from being run.
 const NO_FIXTURE: &[&str] = &[
@@ -44,26 +49,51 @@ pub(super) fn only_grows(
     diff: &Diff,
     blobs: &Blobs,
 ) -> bool {
+    if change.path.file_name() == b"conftest.py" {
+        texts(change, blobs).is_some_and(|(old, new)| adds_fixtures(old.unwrap_or_default(), new))
+    } else {
+        lists_more(change, &added_names(policy, diff), blobs)
+    }
+}
+
+/// Whether `change`, which is one of `diff`, only adds names of sources that `diff` adds to a list:
+/// then no test is left out that the old list had.
+pub(super) fn only_lists_sources(
+    change: &Change,
+    policy: &ProofPolicy,
+    diff: &Diff,
+    blobs: &Blobs,
+) -> bool {
+    let mut names = added_names(policy, diff);
+    names.retain(|name| SOURCES.contains(&ending(name)));
+    lists_more(change, &names, blobs)
+}
+
+/// Whether `change` only adds some of `names` to a file that lists what is built and tested.
+fn lists_more(change: &Change, names: &BTreeSet<String>, blobs: &Blobs) -> bool {
+    let file = String::from_utf8_lossy(change.path.file_name());
+    if !(LISTS.contains(&file.as_ref()) || ending(&file) == "mk") {
+        return false;
+    }
+    let Some((Some(old), new)) = texts(change, blobs) else { return false };
+    // A makefile has no marks between its words, and in a recipe they change what is run.
+    let has_marks = matches!(&*file, "CMakeLists.txt" | "meson.build");
+    adds_names(old, new, names, has_marks)
+}
+
+/// Returns the text of a file before `change`, if there was one, and after it; `None` if it is gone,
+/// or either is not plain text.
+fn texts<'a>(change: &Change, blobs: &'a Blobs) -> Option<(Option<&'a str>, &'a str)> {
     let text = |entry: &Entry| match entry.mode {
         Mode::Regular => blobs.content(entry).and_then(|bytes| str::from_utf8(bytes).ok()),
         Mode::Executable | Mode::Symlink | Mode::Submodule => None,
     };
-    let Some(new) = change.new.as_ref().and_then(text) else { return false };
+    let new = text(change.new.as_ref()?)?;
     let old = match &change.old {
-        None => Some(""),
-        Some(entry) => text(entry),
+        None => None,
+        Some(entry) => Some(text(entry)?),
     };
-    let Some(old) = old else { return false };
-    let name = String::from_utf8_lossy(change.path.file_name());
-    if name == "conftest.py" {
-        adds_fixtures(old, new)
-    } else if LISTS.contains(&name.as_ref()) || ending(&name) == "mk" {
-        // A makefile has no marks between its words, and in a recipe they change what is run.
-        let has_marks = matches!(&*name, "CMakeLists.txt" | "meson.build");
-        change.old.is_some() && adds_names(old, new, &added_names(policy, diff), has_marks)
-    } else {
-        false
-    }
+    Some((old, new))
 }
 
 /// Whether the newer text has the lines of the older, and whole fixtures and imports between them.
@@ -276,6 +306,7 @@ mod tests {
             check("Makefile", file(old), file(&old.replace(from, to)), expected);
         };
         grows("calc.o", "calc.o triple.o", true);
+        grows("sh test.sh", "sh test.sh skip.sh", true);
         grows("calc.o", "calc.o \\\n  triple.o", true);
         grows("calc.o", "triple.o calc.o", false);
         grows("calc.c", "calc.c src/triple.c", true);
@@ -313,5 +344,38 @@ mod tests {
         check("meson.build", file(old_list), file(listed), true);
         check("Makefile", None, file(old), false);
         check("build.gradle", file("a\n"), file("a\nb\n"), false);
+    }
+
+    #[test]
+    fn a_list_of_sources_chooses_no_tests() {
+        let check = |name: &str, old: &str, new: &str, expected| {
+            let changes = [
+                (name, file(old), file(new)),
+                ("src/triple.c", None, file("new\n")),
+                ("tests/new.sh", None, file("new\n")),
+            ];
+            let (diff, blobs) = diff(&changes);
+            let verify = Verify::Command(vec!["make".to_owned()]);
+            let policy = ProofPolicy::compile(ProofPolicyConfig::default(), verify, []).unwrap();
+            let change = diff.changes.iter().find(|c| c.path.to_string() == name).unwrap();
+            assert_eq!(only_lists_sources(change, &policy, &diff, &blobs), expected, "{new}");
+        };
+        check("Makefile", "OBJS = calc.o\n", "OBJS = calc.o triple.o\n", true);
+        check(
+            "Makefile",
+            "t: calc.c\n\tcc calc.c\n",
+            "t: calc.c\n\tcc calc.c src/triple.c\n",
+            true,
+        );
+        check(
+            "CMakeLists.txt",
+            "add_library(a calc.c)\n",
+            "add_library(a calc.c triple.c)\n",
+            true,
+        );
+        // With an argument, the script may run nothing else.
+        check("Makefile", "t:\n\tsh run.sh\n", "t:\n\tsh run.sh tests/new.sh\n", false);
+        let conftest = "def one():\n    return 1\n";
+        check("tests/conftest.py", "", conftest, false);
     }
 }

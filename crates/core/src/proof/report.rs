@@ -117,7 +117,14 @@ pub enum Reservation {
         /// The tests.
         paths: Vec<TreePath>,
     },
-    /// The change's tests are run only with the change's own version of what runs them.
+    /// The change does more to what runs the tests than to add to it: existing tests pass as they
+    /// were run before, but without test reports, nothing shows that all of them are still run.
+    ChangesRunner {
+        /// The judge files that it changes.
+        paths: Vec<TreePath>,
+    },
+    /// The change's tests are run, or existing ones pass, only with the change's own version of
+    /// what runs them.
     OwnRunner {
         /// The judge files that it changes.
         paths: Vec<TreePath>,
@@ -151,8 +158,11 @@ impl fmt::Display for Reservation {
             Self::RemovesTests { paths } => {
                 write!(f, "removes or skips tests ({})", list(paths))
             }
+            Self::ChangesRunner { paths } => {
+                write!(f, "changes what runs the tests, which may run fewer ({})", list(paths))
+            }
             Self::OwnRunner { paths } => {
-                write!(f, "its tests are heard only as it changed what runs them ({})", list(paths))
+                write!(f, "tests are heard only as it changed what runs them ({})", list(paths))
             }
             Self::OwnManifest { paths } => {
                 write!(
@@ -313,9 +323,14 @@ impl ProofReport {
             ProofOutcome::Accepted(_) => return None,
             ProofOutcome::Refused(refusal) => refusal.shown_by()?,
         };
-        // It is run only where the tests as they were pass with the scripts as they were.
-        let scripts = self.runs.iter().any(|run| run.role == TreeRole::KeptScripts);
-        let role = if role == TreeRole::Kept && scripts { TreeRole::KeptScripts } else { role };
+        // Scripts are run as they are only where the tests as they were pass with the old ones, and
+        // those of before the run speak against a fix even where its own old tests pass.
+        let fails = |role: &TreeRole| {
+            self.runs.iter().any(|run| run.role == *role && run.result != RunResult::Passed)
+        };
+        let kept = [TreeRole::KeptScripts, TreeRole::Kept, TreeRole::KeptWhole];
+        let shown = kept.into_iter().filter(|_| role == TreeRole::Kept).find(fails);
+        let role = shown.unwrap_or(role);
         self.runs.iter().find(|r| (r.role, r.kind) == (role, kind)).map(|r| r.tail.as_str())
     }
 }

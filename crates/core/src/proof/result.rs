@@ -34,9 +34,18 @@ pub enum TreeRole {
     Kept,
     /// [`Kept`](Self::Kept) with the change's new test files added, empty except for data files.
     KeptBlank,
+    /// [`KeptBlank`](Self::KeptBlank), but with lists as they are now to which the change only adds
+    /// new sources: other code may need these to be linked.
+    KeptGrown,
     /// The candidate with its existing tests, and the judge files that run them, as they were before
     /// the newest change, but with scripts that run them as they are now.
     KeptScripts,
+    /// For a corrective change, as [`Kept`](Self::Kept), but with everything as it was before the
+    /// run's first landing.
+    KeptWhole,
+    /// [`KeptWhole`](Self::KeptWhole) with all new test files of the run added, empty except for
+    /// data files, and with lists as they are now to which the run only added new sources.
+    KeptWholeBlank,
     /// The candidate with its own tests, and with what runs them as it was before the newest
     /// change.
     OldRunner,
@@ -54,6 +63,11 @@ pub enum TreeRole {
 }
 
 impl TreeRole {
+    /// Whether the tree is made from the whole of a run's work, and not from its newest change.
+    pub(super) const fn is_of_whole(self) -> bool {
+        matches!(self, Self::KeptWhole | Self::KeptWholeBlank)
+    }
+
     /// Returns the role's word in stored records, which must never change.
     fn word(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
@@ -64,7 +78,10 @@ impl TreeRole {
             Self::Candidate => "candidate",
             Self::Kept => "kept",
             Self::KeptBlank => "kept_blank",
+            Self::KeptGrown => "kept_grown",
             Self::KeptScripts => "kept_scripts",
+            Self::KeptWhole => "kept_whole",
+            Self::KeptWholeBlank => "kept_whole_blank",
             Self::OldRunner => "old_runner",
             Self::OldRunnerSilenced => "old_runner_silenced",
             Self::Silenced => "silenced",
@@ -93,7 +110,10 @@ impl TryFrom<String> for TreeRole {
             "candidate" => Self::Candidate,
             "kept" => Self::Kept,
             "kept_blank" => Self::KeptBlank,
+            "kept_grown" => Self::KeptGrown,
             "kept_scripts" => Self::KeptScripts,
+            "kept_whole" => Self::KeptWhole,
+            "kept_whole_blank" => Self::KeptWholeBlank,
             "old_runner" => Self::OldRunner,
             "old_runner_silenced" => Self::OldRunnerSilenced,
             "silenced" => Self::Silenced,
@@ -118,8 +138,15 @@ impl fmt::Display for TreeRole {
             Self::Candidate => "the candidate",
             Self::Kept => "the candidate with the tests as they were",
             Self::KeptBlank => "the candidate with the tests as they were, and its new ones empty",
+            Self::KeptGrown => {
+                "the candidate with the tests as they were, and new sources in the lists"
+            }
             Self::KeptScripts => {
                 "the candidate with the tests as they were, and scripts that run them as they are"
+            }
+            Self::KeptWhole => "the candidate with the tests as they were before the run",
+            Self::KeptWholeBlank => {
+                "the candidate with the tests as they were before the run, and its new ones empty"
             }
             Self::OldRunner => "the candidate with what runs its tests as it was",
             Self::OldRunnerSilenced => {
@@ -385,10 +412,16 @@ mod tests {
 
     #[test]
     fn the_words_of_trees_in_stored_records_are_these() {
-        use TreeRole::{BaseSilenced, Kept, KeptScripts, LeftSilenced, OldRunnerSilenced};
+        use TreeRole::{
+            BaseSilenced, Kept, KeptGrown, KeptScripts, KeptWhole, KeptWholeBlank, LeftSilenced,
+            OldRunnerSilenced,
+        };
         for (word, role) in [
             ("kept", Kept),
+            ("kept_grown", KeptGrown),
             ("kept_scripts", KeptScripts),
+            ("kept_whole", KeptWhole),
+            ("kept_whole_blank", KeptWholeBlank),
             ("old_runner_silenced", OldRunnerSilenced),
             ("left_silenced_0", LeftSilenced(0)),
             ("base_silenced_7", BaseSilenced(7)),

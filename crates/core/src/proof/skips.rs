@@ -2,8 +2,9 @@
 //! run, and which of them cannot skip a test that was there before.
 //!
 //! A mark is told by one line, and by the line below it that it marks. An attribute of a new test,
-//! a `return` or a failing exit in a new function, and `set +e` for new lines alone leave the old
-//! tests as they were. Where that is in doubt, a mark counts.
+//! a `return` or a failing exit in a new function, a call with which a new test skips itself, and
+//! `set +e` for new lines alone leave the old tests as they were. Where that is in doubt, a mark
+//! counts. A `TestMain` of Go that runs no tests is told by its whole body.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -109,6 +110,30 @@ pub(super) fn chooses_tests(line: &[u8]) -> bool {
     hooks.iter().any(|hook| line.windows(hook.len()).any(|window| window == *hook))
 }
 
+/// The function with which a test file of Go takes over the run of its package's tests: the name of
+/// its argument, and what follows on the line.
+const TEST_MAIN: &str = r"(?-u)^func\s+TestMain\s*\(\s*(?:(\w+)\s+)?\*\s*(?:\w+\.)?M\s*\)(.*)$";
+
+/// Whether a file has such a function, which neither calls `m.Run()` nor hands `m` on: then none of
+/// the package's tests is run.
+pub(super) fn runs_no_tests(content: &[u8]) -> bool {
+    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
+    let Some(shape) = SHAPE.get_or_init(|| Regex::new(TEST_MAIN).ok()) else { return false };
+    let mut rest = lines(content).into_iter().filter(|line| !is_comment(line.trim_ascii()));
+    let Some(main) = rest.find_map(|line| shape.captures(line)) else { return false };
+    let part = |at| main.get(at).map(|part| part.as_bytes()).unwrap_or_default();
+    let (name, first) = (part(1), part(2));
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let uses_it = |line: &[u8]| {
+        let is_dropped = line.trim_ascii_start().starts_with(b"_ =");
+        !is_dropped && line.split(|byte| !is_word(byte)).any(|word| word == name)
+    };
+    let is_open = !first.trim_ascii_end().ends_with(b"}");
+    let below = rest.take_while(|line| is_open && !line.starts_with(b"}"));
+    let is_named = !(name.is_empty() || name == b"_");
+    !(is_named && [first].into_iter().chain(below).any(uses_it))
+}
+
 pub(super) fn is_skip_mark(line: &[u8]) -> bool {
     static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
     // The pattern is built in, and a test compiles it.
@@ -141,6 +166,36 @@ const FAILURE: &str = r"(?x-u)
 fn ends_in_failure(line: &[u8]) -> bool {
     static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
     let shape = SHAPE.get_or_init(|| Regex::new(FAILURE).ok());
+    shape.as_ref().is_some_and(|shape| shape.is_match(line))
+}
+
+/// A call with which a test skips itself, and nothing behind it.
+const SKIP_CALL: &str = r#"(?x-u)
+    ^(?: (?:tb|[a-z])\.[Ss]kip(?:f|Now)?\s*\(
+      | (?:\w+\s*=\s*)?pytest\.(?:skip|importorskip|xfail)\s*\(
+      | self\.skipTest\s*\( | raise\s+(?:\w+\.)?SkipTest\b
+      | this\.skip\s*\( | \$this->markTest(?:Skipped|Incomplete)\s*\(
+      | skip(?:\s*$|\s*\(|\s+['"\w$:])
+    )[^;]*;?$
+"#;
+
+fn calls_skip(line: &[u8]) -> bool {
+    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
+    let shape = SHAPE.get_or_init(|| Regex::new(SKIP_CALL).ok());
+    let exits = line.windows(4).any(|part| part.eq_ignore_ascii_case(b"exit"));
+    !exits && shape.as_ref().is_some_and(|shape| shape.is_match(line))
+}
+
+/// The first line of a function that is a test, and neither sets up others nor runs them.
+const TEST: &str = r"(?x-u)
+    ^func\s+(?:Test|Benchmark|Fuzz)\w*\s*\(\s*\w+\s+\*testing\.[TBF]\s*\)
+  | ^(?:async\s+)?def\s+test | ^(?:public\s+)?function\s+test\w*\s*\(
+  | ^(?:it|test|specify)\s*\( | ^@test\b
+";
+
+fn opens_test(line: &[u8]) -> bool {
+    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
+    let shape = SHAPE.get_or_init(|| Regex::new(TEST).ok());
     shape.as_ref().is_some_and(|shape| shape.is_match(line))
 }
 
@@ -216,23 +271,35 @@ impl<'a> Sides<'a> {
     }
 
     /// Whether line `at` is a `return`, or an exit that fails, in a function that is new, and so in
-    /// no old test. The function is found by indentation; where that is in doubt, the answer is no.
+    /// no old test; or skips the test that it is in, and that test is new. The function is found by
+    /// indentation; where that is in doubt, the answer is no.
     fn ends_new_function(&self, at: usize) -> bool {
         let indent = |line: &[u8]| line.len() - line.trim_ascii_start().len();
-        let ends = |line: &&[u8]| {
-            let text = line.trim_ascii();
-            text.starts_with(b"return") || ends_in_failure(text)
-        };
-        let mut above = self.new.iter().copied().take(at + 1).rev();
-        let Some(mark) = above.next().filter(ends) else { return false };
+        let mut above = self.new.iter().copied().enumerate().take(at + 1).rev();
+        let Some((_, mark)) = above.next() else { return false };
+        let text = mark.trim_ascii();
+        // An old test under a new name is not new.
+        let skips = !self.loses_tests && calls_skip(text);
+        if !(skips || text.starts_with(b"return") || ends_in_failure(text)) {
+            return false;
+        }
         let mut within = indent(mark);
-        for line in above {
+        for (at, line) in above {
             let text = line.trim_ascii();
             if text.is_empty() || indent(line) >= within {
                 continue;
             }
             if opens_function(text) {
-                return !self.old.contains(text);
+                let is_new = !self.old.contains(text);
+                if !(skips && is_new) {
+                    return is_new;
+                }
+                if opens_test(text) {
+                    return !self.is_fixture(at);
+                }
+                // Of a set-up, old tests would be skipped, too; of a part of a test, only that test.
+                within = indent(line);
+                continue;
             }
             let closes = matches!(text.first(), Some(b')' | b']' | b'}'));
             let opens = matches!(text.last(), Some(b'{' | b'(' | b':'));
@@ -244,6 +311,14 @@ impl<'a> Sides<'a> {
             within = indent(line) + usize::from(closes || text == b"{");
         }
         false
+    }
+
+    /// Whether the function at line `at` is a fixture, whatever its name, which old tests may use.
+    fn is_fixture(&self, at: usize) -> bool {
+        let above = self.new.iter().copied().take(at).rev().map(<[u8]>::trim_ascii);
+        let word = b"fixture";
+        let is_word = |line: &[u8]| line.windows(word.len()).any(|part| part == word);
+        above.take_while(|line| !line.is_empty()).any(is_word)
     }
 
     /// Whether line `at` lets commands of a shell fail for new lines alone (`set +e`, `set -e`), or

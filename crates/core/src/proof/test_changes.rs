@@ -15,6 +15,7 @@ use super::classes::PathClass;
 use super::policy::ProofPolicy;
 use super::skips::{
     Sides, chooses_tests, is_mark_among_code, is_skip_mark, mark_among_code, more_marks,
+    runs_no_tests,
 };
 use super::split::without_grown_imports;
 use super::trees::Written;
@@ -136,7 +137,9 @@ pub(super) fn unmarked(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<
 /// Returns the fate of a new test file: it may choose which tests run, and so skip others.
 fn added(change: &Change, blobs: &Blobs) -> TestFate {
     let content = change.new.as_ref().and_then(|entry| blobs.content(entry));
-    let chooses = content.is_some_and(|content| lines(content).into_iter().any(chooses_tests));
+    let chooses = content.is_some_and(|content| {
+        lines(content).into_iter().any(chooses_tests) || runs_no_tests(content)
+    });
     if chooses { TestFate::SkipMarked } else { TestFate::Added }
 }
 
@@ -155,7 +158,8 @@ fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
     }
     let sides = Sides::new(before, after);
     let spared = more_marks(before, after, is_skip_mark).into_iter().all(|at| sides.spares(at));
-    if spared { TestFate::Edited } else { TestFate::SkipMarked }
+    let ends_all = runs_no_tests(after) && !runs_no_tests(before);
+    if spared && !ends_all { TestFate::Edited } else { TestFate::SkipMarked }
 }
 
 /// Whether lines of `old` are gone. A comma at the end of a line, and more names in an import, do
@@ -376,6 +380,26 @@ mod tests {
         let hook = "def load_tests(loader, tests, pattern):\n";
         let found = fates(&[("tests/__init__.py", None, file(hook))]);
         assert_eq!(found[0].1, TestFate::SkipMarked, "a new file may choose, too");
+        let test_main = |text: &str| fates(&[("tests/main_test.go", None, file(text))])[0].1;
+        for none in [
+            "func TestMain(*testing.M) { os.Exit(0) }\n",
+            "func TestMain(_ *testing.M) {\n}\n",
+            "func TestMain(m *testing.M) {\n\t// m.Run()\n\t_ = m\n}\n\nfunc run(m int) {}\n",
+        ] {
+            assert_eq!(test_main(none), TestFate::SkipMarked, "{none}");
+        }
+        for all in [
+            "func TestMain(m *testing.M) { os.Exit(m.Run()) }\n",
+            "func TestMain(m *testing.M) {\n\tsetUp()\n\tos.Exit(m.Run())\n}\n",
+            "func TestMain(m *testing.M) {\n\tgoleak.VerifyTestMain(m)\n}\n",
+            "func TestMainPage(t *testing.T) {\n\tserve(t)\n}\n",
+        ] {
+            assert_eq!(test_main(all), TestFate::Added, "{all}");
+        }
+        let go = "func TestA(t *testing.T) {\n\tcheck(t)\n}\n";
+        let none = format!("{go}\nfunc TestMain(m *testing.M) {{\n}}\n");
+        let found = fates(&[("a_test.go", file(go), file(&none))]);
+        assert_eq!(found[0].1, TestFate::SkipMarked, "an edited file may end all tests, too");
         // A mark that was there before, moved or not, hides nothing new.
         let marked = "@pytest.mark.skip\na\n";
         let found = fates(&[("tests/a.py", file(marked), file("b\n@pytest.mark.skip\na\n"))]);
@@ -447,6 +471,52 @@ mod tests {
         check("tests/a.sh", sh, "set -e\nset +e; a; set -e\n", SkipMarked);
         check("tests/a.sh", sh, "set -e\nset +e\na\nset -e\n", SkipMarked);
         check("tests/a.sh", sh, "set +e\nset -e\na\nset +e\n", SkipMarked);
+    }
+
+    #[test]
+    fn a_new_test_may_skip_itself() {
+        use TestFate::{Edited, SkipMarked};
+        let check = |path: &str, old: &str, new: &str, expected: TestFate| {
+            let found = fates(&[(path, file(old), file(new))]);
+            assert_eq!(found[0].1, expected, "{new}");
+        };
+        let go = "func TestA(t *testing.T) {\n\tcheck(t)\n}\n";
+        let short = "\tif testing.Short() {\n\t\tt.Skip(\"slow\")\n\t}\n";
+        let new = format!("\nfunc TestB(t *testing.T) {{\n{short}\tcheck(t, 1)\n}}\n");
+        check("a_test.go", go, &format!("{go}{new}"), Edited);
+        let part = "\tt.Run(\"b\", func(t *testing.T) {\n\t\tt.Skip(\"slow\")\n\t})\n";
+        let parts = format!("\nfunc TestB(t *testing.T) {{\n{part}}}\n");
+        check("a_test.go", go, &format!("{go}{parts}"), Edited);
+        // In an old test, in one with a new name, and in what old tests may call.
+        check("a_test.go", go, &go.replace("\tcheck", &format!("{short}\tcheck")), SkipMarked);
+        check("a_test.go", go, &go.replace("\tcheck", &format!("{part}\tcheck")), SkipMarked);
+        check("a_test.go", go, &format!("{go}{new}").replace("TestA", "TestC"), SkipMarked);
+        let helper = new.replace("func TestB(t *testing.T)", "func check(t *testing.T)");
+        check("a_test.go", go, &format!("{go}{helper}"), SkipMarked);
+        let ends = new.replace("Skip(\"slow\")", "Skip(os.Exit(0))");
+        check("a_test.go", go, &format!("{go}{ends}"), SkipMarked);
+
+        let python = "class A(TestCase):\n    def test_a(self):\n        check()\n";
+        for call in ["self.skipTest('x')", "pytest.skip('x')", "raise unittest.SkipTest('x')"] {
+            let new = format!("\n    def test_b(self):\n        if no:\n            {call}\n");
+            check("test_a.py", python, &format!("{python}{new}"), Edited);
+            let set_up = new.replace("test_b", "setUp");
+            check("test_a.py", python, &format!("{python}{set_up}"), SkipMarked);
+            let ended = python.replace("        check", &format!("        {call}\n        check"));
+            check("test_a.py", python, &ended, SkipMarked);
+            let fixture = new.replace("    def", "    @pytest.fixture(autouse=True)\n    def");
+            check("test_a.py", python, &format!("{python}{fixture}"), SkipMarked);
+        }
+        let bats = "@test \"a\" {\n  check\n}\n";
+        let new = "@test \"b\" {\n  skip \"no docker\"\n  check 1\n}\n";
+        check("tests/a.bats", bats, &format!("{bats}{new}"), Edited);
+        let set_up = new.replace("@test \"b\"", "setup()");
+        check("tests/a.bats", bats, &format!("{set_up}{bats}"), SkipMarked);
+        let js = "describe('a', function () {\n  it('b', function () {\n    check();\n  });\n});\n";
+        let new = "  it('c', function () {\n    this.skip();\n  });\n});\n";
+        check("a.test.js", js, &js.replace("\n});\n", &format!("\n{new}")), Edited);
+        let before = new.replace("it('c', ", "beforeEach(");
+        check("a.test.js", js, &js.replace("\n});\n", &format!("\n{before}")), SkipMarked);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use super::RunKind::{Build, Verify as Judge};
 use super::TreeRole::{
-    Base, BaseSilenced, Candidate, Kept, KeptBlank, KeptScripts, LeftSilenced, OldRunner,
-    OldRunnerSilenced, Red, RedJudge, Silenced, Split,
+    Base, BaseSilenced, Candidate, Kept, KeptBlank, KeptGrown, KeptScripts, KeptWhole,
+    KeptWholeBlank, LeftSilenced, OldRunner, OldRunnerSilenced, Red, RedJudge, Silenced, Split,
 };
 use super::*;
 use crate::change::TreePath;
@@ -54,9 +54,8 @@ const CODE: (&str, Side<'static>, Side<'static>) = (
 /// How the runs of an honest change end.
 fn as_it_must(role: TreeRole, kind: RunKind) -> i32 {
     match (role, kind) {
-        (_, Build) | (Base | Candidate | Kept | KeptBlank | KeptScripts | OldRunner, Judge(_)) => {
-            PASS
-        }
+        (_, Build) | (Base | Candidate | OldRunner, Judge(_)) => PASS,
+        (Kept | KeptBlank | KeptGrown | KeptScripts | KeptWhole | KeptWholeBlank, Judge(_)) => PASS,
         (Red | Split | RedJudge, Judge(_)) => FAIL,
         (Silenced | OldRunnerSilenced | LeftSilenced(_) | BaseSilenced(_), Judge(_)) => FAIL,
     }
@@ -123,7 +122,11 @@ impl Story {
     fn end(&self, role: TreeRole, kind: RunKind) -> RunRecord {
         // Unless a test says otherwise, it makes no difference whether new tests are there.
         let told = |role| self.ends.get(&(role, kind)).cloned();
-        let known = told(role).or_else(|| if role == KeptBlank { told(Kept) } else { None });
+        let known = told(role).or_else(|| match role {
+            KeptBlank => told(Kept),
+            KeptWholeBlank => told(KeptWhole),
+            _ => None,
+        });
         known.unwrap_or_else(|| ended(as_it_must(role, kind)))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::grown::only_lists_sources;
 use super::recipe::{Side, StartTree, TreeRecipe};
 use super::test_changes::{TestChange, TestFate, is_demand};
 use super::{PathClass, ProofInputs, TreeRole, split};
@@ -31,15 +32,16 @@ pub(super) struct Trees<'a> {
 
 impl Trees<'_> {
     /// Returns how to make the tree of `role`, where `red` is the tree that must be red for the
-    /// change.
+    /// change. For a tree of the whole of a run's work, `inputs` say that it landed at once.
     pub(super) fn recipe(&self, role: TreeRole, red: TreeRole) -> TreeRecipe {
         match role {
             TreeRole::Base => TreeRecipe::plain(StartTree::Base),
             TreeRole::Red | TreeRole::Split => self.red(role, false),
             TreeRole::RedJudge => self.red(red, true),
             TreeRole::Candidate => self.candidate(),
-            TreeRole::Kept => self.kept(false),
-            TreeRole::KeptBlank => self.kept(true),
+            TreeRole::Kept | TreeRole::KeptWhole => self.kept(false, self.runners),
+            TreeRole::KeptBlank => self.kept(true, self.runners),
+            TreeRole::KeptGrown | TreeRole::KeptWholeBlank => self.kept(true, &self.steering()),
             TreeRole::KeptScripts => self.kept_scripts(),
             TreeRole::OldRunner => self.old_runner(),
             TreeRole::OldRunnerSilenced => {
@@ -89,14 +91,14 @@ impl Trees<'_> {
         })
     }
 
-    /// The candidate with the tests, and what runs them, exactly as they were before the newest
-    /// change. New tests are left out, because one could write over an old one; if `blank`, they
-    /// are there but empty, because code or a list may name them.
-    fn kept(&self, blank: bool) -> TreeRecipe {
+    /// The candidate with the tests, and those that are `old` of what runs them, exactly as they
+    /// were before the newest change. New tests are left out, because one could write over an old
+    /// one; if `blank`, they are there but empty, because code or a list may name them.
+    fn kept(&self, blank: bool, old: &[TreePath]) -> TreeRecipe {
         let stays = |test: &&TestChange<'_>| blank && is_blanked(test);
         let as_before = |path: &TreePath| {
             let test = self.tests.iter().find(|test| test.change.path == *path);
-            test.is_some_and(|test| !stays(&test)) || self.runners.contains(path)
+            test.is_some_and(|test| !stays(&test)) || old.contains(path)
         };
         let newest = self.inputs.newest();
         let mut recipe = TreeRecipe::taking(StartTree::Candidate, Side::Old, newest, as_before);
@@ -108,6 +110,23 @@ impl Trees<'_> {
             Some((test.change.path.clone(), test.change.new.as_ref()?.mode, Vec::new()))
         }));
         recipe
+    }
+
+    /// Returns the runners but for lists to which the change only adds new sources: without these,
+    /// other code that needs them cannot be linked, and with them, no test is left out.
+    fn steering(&self) -> Vec<TreePath> {
+        let (policy, newest, blobs) = (self.inputs.policy, self.inputs.newest(), self.inputs.blobs);
+        let lists: Vec<&TreePath> = policy
+            .of_class(newest, PathClass::Judge)
+            .filter(|change| only_lists_sources(change, policy, newest, blobs))
+            .map(|change| &change.path)
+            .collect();
+        self.runners.iter().filter(|path| !lists.contains(path)).cloned().collect()
+    }
+
+    /// Whether the change only adds new sources to some of what runs the tests.
+    pub(super) fn lists_sources(&self) -> bool {
+        self.steering().len() < self.runners.len()
     }
 
     /// Whether scripts that run the tests stand in `kept_scripts` as the change has them, beside

@@ -211,6 +211,8 @@ impl Pass<'_> {
         let since = if base == candidate.base {
             None
         } else {
+            // What the run landed before may no longer call a script that ran the tests.
+            self.add_scripts(&base, &mut policy).await?;
             Some(self.diff(&candidate.base, &candidate.commit).await?)
         };
         let first = match self.first_commit(candidate, &commits).await? {
@@ -232,12 +234,18 @@ impl Pass<'_> {
         for path in self.linked(base, named).await? {
             policy.name(path);
         }
-        let scripts = self.scripts(base, &policy).await?;
+        self.add_scripts(base, &mut policy).await?;
+        Ok(policy)
+    }
+
+    /// Adds the scripts to `policy` that `verify` runs in `base` without naming them.
+    async fn add_scripts(&self, base: &Oid, policy: &mut ProofPolicy) -> PortResult<()> {
+        let scripts = self.scripts(base, policy).await?;
         if !scripts.is_empty() {
             policy.add_scripts(self.linked(base, scripts.clone()).await?);
             policy.add_scripts(scripts);
         }
-        Ok(policy)
+        Ok(())
     }
 
     /// What `paths` lead to in `base`, where they or folders on the way to them are links.

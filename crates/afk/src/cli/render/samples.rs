@@ -9,8 +9,8 @@ use afk_core::ids::{Actor, At, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{
-    AttemptRefusal, Candidate, Pinned, Run, StageRecord, Start, Transition, TurnEnd, TurnFacts, TurnSeen,
-    WorkspaceInspection,
+    AttemptRefusal, Candidate, Pinned, Run, StageRecord, Start, Transition, TurnEnd, TurnFacts,
+    TurnSeen, WorkspaceInspection,
 };
 use afk_core::spend::Usage;
 use afk_core::usd::Usd;

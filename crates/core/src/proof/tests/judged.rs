@@ -44,7 +44,30 @@ fn recipe(story: &Story, role: TreeRole) -> TreeRecipe {
 
 #[test]
 fn a_judge_of_the_changes_own_turns_nothing_green() {
-    check("honest", &with(MAKE), yes(Strength::Proven));
+    // Nothing shows that the new runner still runs every old test.
+    check("honest", &with(MAKE), yes(Strength::Weaker));
+    let reservation = || Reservation::ChangesRunner { paths: vec![path("Makefile")] };
+    assert_eq!(with(MAKE).play(|_| 0).reservations, [reservation()]);
+    let least = with(MAKE).set(|s| s.config.least = Least::Proven);
+    let why = vec![reservation().to_string()];
+    check("honest, and too weak", &least, no(ProofRefusal::TooWeak { why }));
+    let conftest = "def pytest_collection_modifyitems(items):\n    items.clear()\n";
+    for (name, new) in [
+        ("pyproject.toml", "[tool.pytest.ini_options]\naddopts = \"--ignore=tests/a.py\"\n"),
+        ("tests/conftest.py", conftest),
+    ] {
+        let deselects = with((name, None, file(new)));
+        check(name, &deselects, yes(Strength::Weaker));
+        let reservation = Reservation::ChangesRunner { paths: vec![path(name)] };
+        assert_eq!(deselects.play(|_| 0).reservations, [reservation], "{name}");
+    }
+    // By the reports, every test that passes on the base is still run.
+    let cases = [("a", TestOutcome::Passed), ("new", TestOutcome::Passed)];
+    let reported = with(MAKE)
+        .set(|s| s.config.junit = Some("junit.xml".into()))
+        .report(Base, PASS, &cases[..1])
+        .report(Candidate, PASS, &cases);
+    check("with reports", &reported, yes(Strength::Proven));
     let runs = with(MAKE).play(|_| 0).runs;
     assert!(runs.iter().any(|run| run.role == RedJudge) && runs.iter().any(|run| run.role == Kept));
     let disabled = with(MAKE).with(RedJudge, Judge(1), PASS);
@@ -53,7 +76,7 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
     let deselects = with(MAKE).always(Kept, FAIL);
     check("deselects the old tests", &deselects, hides(&["Makefile"]));
     let once = with(MAKE).with(Kept, Judge(1), FAIL);
-    check("failed once by chance", &once, yes(Strength::Proven));
+    check("failed once by chance", &once, yes(Strength::Weaker));
     // A lock file steers nothing; it is only added to the red tree.
     let lock = with(("package-lock.json", file("a"), file("b")));
     check("lock file", &lock, yes(Strength::Proven));
@@ -75,13 +98,16 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
     let allowed = tells.set(|s| s.config.allow_deleted_tests = true);
     check("allowed", &allowed, yes(Strength::Weaker));
     let once = with(MAKE).with(OldRunner, Judge(1), FAIL);
-    check("failed once by chance", &once, yes(Strength::Proven));
+    check("failed once by chance", &once, yes(Strength::Weaker));
     // A folder of tests that the old runner did not know.
     let new = with(MAKE).with(OldRunnerSilenced, Judge(1), PASS);
     check("heard by its own alone", &new, yes(Strength::Weaker));
-    assert_eq!(new.play(|_| 0).reservations, [Reservation::OwnRunner { paths: paths() }]);
+    let reservations = || {
+        [Reservation::ChangesRunner { paths: paths() }, Reservation::OwnRunner { paths: paths() }]
+    };
+    assert_eq!(new.play(|_| 0).reservations, reservations());
     let least = new.set(|s| s.config.least = Least::Proven);
-    let why = vec![Reservation::OwnRunner { paths: paths() }.to_string()];
+    let why = reservations().map(|one| one.to_string()).into();
     check("too weak", &least, no(ProofRefusal::TooWeak { why }));
     // A manifest that steers nothing is no runner.
     let lock = with(("package-lock.json", file("a"), file("b"))).always(OldRunner, FAIL);
@@ -95,6 +121,14 @@ fn a_runner_that_only_grew_makes_the_proof_weaker() {
                @pytest.fixture\ndef two():\n    return 2\n";
     let list = with(("Makefile", file("OBJS = calc.o\n"), file("OBJS = calc.o triple.o\n")));
     let list = list.set(|s| s.changes.push(("triple.c", None, file("code\n"))));
+    let edited = list.set(|s| s.changes.push(("tests/old.rs", OLD, file("one\ntwo\n"))));
+    let taken = |role| {
+        let take = recipe(&edited, role).take.into_iter();
+        take.map(|(path, _)| path.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(KeptBlank), ["Makefile", "tests/old.rs"]);
+    assert_eq!(taken(KeptGrown), ["tests/old.rs"]);
+    let list = edited.set(|s| s.changes.truncate(4));
     let fixture = with(("tests/conftest.py", file(one), file(two)));
     for (name, story) in [("tests/conftest.py", fixture), ("Makefile", list)] {
         check(name, &story, yes(Strength::Proven));
@@ -102,7 +136,13 @@ fn a_runner_that_only_grew_makes_the_proof_weaker() {
         check(name, &needed, yes(Strength::Weaker));
         let reservation = Reservation::OwnRunner { paths: vec![path(name)] };
         assert_eq!(needed.play(|_| 0).reservations, [reservation], "{name}");
-        let hidden = needed.always(Kept, FAIL);
+        // Code that calls the new source cannot be linked without it.
+        let linked = needed.always(Kept, FAIL);
+        let is_list = name == "Makefile";
+        check(name, &linked, if is_list { yes(Strength::Weaker) } else { hides(&[name]) });
+        let reservations = linked.play(|_| 0).reservations;
+        assert_eq!(reservations.len(), usize::from(is_list), "{name}: {reservations:?}");
+        let hidden = linked.always(KeptGrown, FAIL);
         check(name, &hidden, hides(&[name]));
         // Another runner that it changes may tell the trees apart.
         let beside = |s: &mut Story| s.changes.push(("ci.mk", file("a\n"), file("b\n")));
@@ -513,4 +553,73 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
     check("hollow", &hollow, no(ProofRefusal::TakenBack));
     let mended = honest().set(|s| s.since = Some(vec![CODE]));
     check("mended", &mended, yes(Strength::Proven));
+}
+
+#[test]
+fn a_fix_passes_what_was_tested_before_the_run() {
+    // What the run landed first took the test away, and the fix breaks what it tested.
+    let landed = |change| with(change).set(|s| s.since = Some(vec![CODE]));
+    let deleted = || landed(("tests/old.rs", OLD, None));
+    check("deleted", &deleted(), yes(Strength::Proven));
+    let breaks = deleted().always(KeptWhole, FAIL);
+    check("deleted, and it fails", &breaks, hides(&["tests/old.rs"]));
+    assert_eq!(breaks.play(|_| 0).decisive_tail(), Some("ended 1"));
+    let once = deleted().with(KeptWhole, Judge(1), FAIL);
+    check("failed once by chance", &once, yes(Strength::Proven));
+    let named = deleted().always(KeptWhole, FAIL).always(KeptWholeBlank, PASS);
+    check("a new test is named", &named, yes(Strength::Proven));
+    let allowed = breaks.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed", &allowed, yes(Strength::Weaker));
+    check("another runner", &landed(MAKE).always(KeptWhole, FAIL), hides(&["Makefile"]));
+    let edited = landed(("tests/old.rs", OLD, file("one\ntwo\n"))).always(KeptWhole, FAIL);
+    check("edited", &edited, yes(Strength::Weaker));
+    let reservation = Reservation::ChangesTests { paths: vec![path("tests/old.rs")] };
+    assert_eq!(edited.play(|_| 0).reservations, [reservation]);
+    let first = deleted().set(|s| s.since = None);
+    assert!(first.play(|_| 0).runs.iter().all(|run| run.role != KeptWhole));
+
+    // On a base that fails, the reports say whether the old tests hold.
+    let cases = [("a", TestOutcome::Passed), ("b", TestOutcome::Failed)];
+    let new = |outcome| [&cases[..], &[("new", outcome)]].concat();
+    let reported = edited
+        .set(|s| s.config.junit = Some("junit.xml".into()))
+        .report(Base, FAIL, &cases)
+        .report(Red, FAIL, &new(TestOutcome::Failed))
+        .report(Candidate, FAIL, &new(TestOutcome::Passed));
+    let holds = reported.report(KeptWhole, FAIL, &cases);
+    check("by report", &holds, yes(Strength::ProvenByReport));
+    let broken = holds.report(KeptWhole, FAIL, &[("a", TestOutcome::Failed)]);
+    check("by report, broken", &broken, yes(Strength::Weaker));
+}
+
+#[test]
+fn the_tests_of_before_the_run_are_put_back_for_a_fix() {
+    let story = with(("tests/old.rs", OLD, None)).set(|s| s.since = Some(vec![CODE]));
+    let (whole, blobs) = diff(&story.changes);
+    let (since, _) = diff(&[CODE]);
+    let policy = ProofPolicy::compile(story.config.clone(), story.verify.clone(), []).unwrap();
+    let inputs = ProofInputs {
+        policy: &policy,
+        diff: &whole,
+        first: None,
+        blobs: &blobs,
+        since: Some(&since),
+        permits: &story.permits,
+        conditions: &Conditions::default(),
+    };
+    let mut results = ProofResults::default();
+    let recipe = loop {
+        let ProofStep::Run(wanted) = next(&inputs, &results) else { panic!("it was not asked") };
+        if let Some(found) = wanted.iter().find(|one| one.role == KeptWhole) {
+            break found.recipe.clone();
+        }
+        for one in wanted {
+            let tree = oid(format!("{:?}", one.role).as_bytes());
+            results.trees.insert(one.role, tree.clone());
+            results.runs.insert(one.key(tree), ended(as_it_must(one.role, one.kind)));
+        }
+    };
+    let take: Vec<_> = recipe.take.iter().map(|(p, e)| (p.to_string(), e.is_some())).collect();
+    let expected = [("tests/new.rs", false), ("tests/old.rs", true)];
+    assert_eq!(take, expected.map(|(path, put)| (path.to_owned(), put)));
 }
