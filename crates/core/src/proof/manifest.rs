@@ -12,7 +12,7 @@ mod go;
 mod node;
 mod python;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
@@ -20,7 +20,7 @@ use self::cargo::{cargo, new_cargo};
 use self::dotnet::{msbuild, new_msbuild, solution};
 use self::go::go;
 use self::node::node;
-use self::python::{pipfile, python};
+use self::python::{pipfile, python, requirements};
 use crate::change::{Blobs, Change, Entry, Mode};
 
 /// Files that only pin what manifests ask for. Yarn's `.pnp.cjs` changes with every package.
@@ -52,7 +52,14 @@ struct Steers {
     /// Entries of lists that may grow, but from which nothing may be taken: the packages of a
     /// workspace, programs, examples, and features, without which tests may be left out.
     entries: BTreeSet<String>,
+    /// Where dependencies come from.
+    sources: Sources,
 }
+
+/// Dependencies by name, each with what says that it is another package than the one that a
+/// registry has under that name; empty for a plain one. A new dependency may come from anywhere,
+/// but files of the tree must not take the place of one that was there, such as a test library.
+type Sources = BTreeMap<String, BTreeSet<String>>;
 
 impl Steers {
     fn keys(keys: Json) -> Self {
@@ -61,8 +68,19 @@ impl Steers {
 
     /// Whether tests may run otherwise than with `old`.
     fn differ(&self, old: &Self) -> bool {
-        self.keys != old.keys || !old.entries.is_subset(&self.entries)
+        let stands_in = self.sources.iter().any(|(name, sources)| {
+            old.sources.get(name).is_some_and(|old| !sources.is_subset(old))
+        });
+        stands_in || self.keys != old.keys || !old.entries.is_subset(&self.entries)
     }
+}
+
+/// Returns what a dependency says of where it comes from, by these keys of its table; `None` if it
+/// only asks for a version.
+fn source(dependency: &Json, keys: &[&str]) -> Option<String> {
+    let said = keys.iter().filter_map(|key| Some(format!("{key} = {}", dependency.get(key)?)));
+    let said: Vec<String> = said.collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// Whether a change of a judge file may steer the tests.
@@ -72,7 +90,7 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
     if [&change.old, &change.new].into_iter().flatten().any(is_link) {
         return true;
     }
-    if LOCKS.contains(&name.as_ref()) || is_requirements(&name) || is_yarn_cache(change) {
+    if LOCKS.contains(&name.as_ref()) || is_yarn_cache(change) {
         return false;
     }
     // A folder with a `go.mod` is a module of its own, which `./...` above it leaves out.
@@ -96,8 +114,9 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
         "Cargo.toml" if change.old.is_none() => new_cargo,
         "Cargo.toml" => cargo,
         "go.mod" => |text| Some(Steers::keys(go(text))),
-        "pyproject.toml" => |text| python(text).map(Steers::keys),
-        "Pipfile" => |text| pipfile(text).map(Steers::keys),
+        "pyproject.toml" => python,
+        "Pipfile" => pipfile,
+        name if is_requirements(name) => |text| Some(requirements(text)),
         name if is_solution(name) => |text| Some(solution(text)),
         name if is_msbuild(name) && change.old.is_none() => new_msbuild,
         name if is_msbuild(name) => msbuild,

@@ -71,7 +71,7 @@ pub(super) fn msbuild(text: &str) -> Option<Steers> {
             keys.push(Json::from(words.join(" ")));
         }
     }
-    Some(Steers { keys: Json::Array(keys), entries })
+    Some(Steers { keys: Json::Array(keys), entries, ..Steers::default() })
 }
 
 /// As `msbuild`, for a project that the base does not have.
