@@ -420,6 +420,20 @@ impl ProofPolicy {
         self.classes.forget_shadows(diff);
     }
 
+    /// Returns the paths at which a new file would be run in place of what the file at `path`, which
+    /// has this `text`, names where it runs for `verify`.
+    pub fn shadows_in(&self, path: &TreePath, text: &str) -> BTreeSet<TreePath> {
+        match &self.verify {
+            Verify::None => BTreeSet::new(),
+            Verify::Command(argv) => scripts::shadows_in(path, text, argv),
+        }
+    }
+
+    /// Counts new files at these paths as what decides what `verify` does.
+    pub fn add_shadows(&mut self, shadows: impl IntoIterator<Item = TreePath>) {
+        self.classes.add_shadows(shadows);
+    }
+
     /// Protects `path` as well, which a named file links to.
     pub fn name(&mut self, path: TreePath) {
         self.classes.name(path);

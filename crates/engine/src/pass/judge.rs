@@ -224,7 +224,8 @@ impl Pass<'_> {
     }
 
     /// The repo's proof policy. If a file that it names is a symbolic link in `base`, the link's
-    /// target is protected, too. Scripts that `verify` runs in `base` without naming them are added.
+    /// target is protected, too. Scripts that `verify` runs in `base` without naming them are added,
+    /// and the paths of new files that would be run in place of what they name.
     async fn policy(&self, base: &Oid) -> PortResult<ProofPolicy> {
         let mut policy =
             self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
@@ -232,7 +233,7 @@ impl Pass<'_> {
         for path in self.linked(base, named).await? {
             policy.name(path);
         }
-        let scripts = self.scripts(base, &policy).await?;
+        let scripts = self.scripts(base, &mut policy).await?;
         if !scripts.is_empty() {
             policy.add_scripts(self.linked(base, scripts.clone()).await?);
             policy.add_scripts(scripts);
@@ -269,8 +270,13 @@ impl Pass<'_> {
         Ok(found)
     }
 
-    /// The scripts that `verify` runs in `base` without naming them, and those that these run.
-    async fn scripts(&self, base: &Oid, policy: &ProofPolicy) -> PortResult<BTreeSet<TreePath>> {
+    /// The scripts that `verify` runs in `base` without naming them, and those that these run. Adds
+    /// to `policy` where new files would shadow what the files that are read here name.
+    async fn scripts(
+        &self,
+        base: &Oid,
+        policy: &mut ProofPolicy,
+    ) -> PortResult<BTreeSet<TreePath>> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let (mut open, mut found) = (policy.searched(), BTreeSet::<TreePath>::new());
         for _ in 0..MAX_CALLS {
@@ -278,6 +284,10 @@ impl Pass<'_> {
                 break;
             }
             let texts = git.contents(repo, base, &open, SCRIPT_LIMIT).await?;
+            for (path, content) in &texts {
+                let shadows = policy.shadows_in(path, &String::from_utf8_lossy(content));
+                policy.add_shadows(shadows);
+            }
             let called = texts.iter().flat_map(|(path, content)| {
                 policy.scripts_in(path, &String::from_utf8_lossy(content))
             });
