@@ -465,6 +465,45 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_the_tests_in_some_projects_is_known_by_its_name() {
+        use PathClass::{Code, Judge};
+        check_defaults(&[
+            (".rspec-local", Judge),
+            ("gems.rb", Judge),
+            ("gems.locked", Judge),
+            (".bundle/config", Judge),
+            (".bundle", Judge),
+            ("cucumber.yml", Judge),
+            ("config/cucumber.yml", Judge),
+            ("cucumber.mjs", Judge),
+            ("src/cucumber.js", Code),
+            ("angular.json", Judge),
+            ("workspace.json", Judge),
+            (".obsidian/workspace.json", Code),
+            ("jest.preset.js", Judge),
+            ("babel.config.json", Judge),
+            ("Gruntfile.js", Judge),
+            ("web/gulpfile.babel.js", Judge),
+            ("Calc/Calc.csproj.user", Judge),
+            ("Directory.Packages.props", Judge),
+            ("Directory.Build.rsp", Judge),
+            ("tox.toml", Judge),
+            ("hatch.toml", Judge),
+            ("pixi.toml", Judge),
+            ("pixi.lock", Judge),
+            ("testng.xml", Judge),
+            ("src/main/resources/testng.xml", Code),
+            ("Makefile.toml", Judge),
+            ("tools/checks.just", Judge),
+            ("codeception.yml", Judge),
+            ("behat.yml.dist", Judge),
+            ("dart_test.yaml", Judge),
+            ("magefile.go", Judge),
+            ("magefiles/test.go", Judge),
+        ]);
+    }
+
+    #[test]
     fn what_would_judge_elsewhere_is_a_test_among_fixtures() {
         use PathClass::{Code, Judge, Protected, Test};
         let check = |words: &[&str], name: &str, expected: PathClass| {

@@ -6,6 +6,7 @@
 //! linters, what decides which packages and tests there are, and what puts another package in the
 //! place of one. A file that cannot be read, or that is a link, counts as a runner.
 
+mod angular;
 mod cargo;
 mod dotnet;
 mod go;
@@ -16,11 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+use self::angular::workspace;
 use self::cargo::{cargo, new_cargo};
-use self::dotnet::{msbuild, new_msbuild, solution};
+use self::dotnet::{msbuild, new_msbuild, new_versions, solution};
 use self::go::go;
 use self::node::node;
-use self::python::{pipfile, python, requirements};
+use self::python::{pipfile, pixi, python, requirements};
 use crate::change::{Blobs, Change, Entry, Mode};
 
 /// Files that only pin what manifests ask for. Yarn's `.pnp.cjs` changes with every package.
@@ -32,12 +34,14 @@ const LOCKS: &[&str] = &[
     "bun.lock",
     "bun.lockb",
     "composer.lock",
+    "gems.locked",
     "go.sum",
     "gradle.lockfile",
     "mix.lock",
     "npm-shrinkwrap.json",
     "package-lock.json",
     "pdm.lock",
+    "pixi.lock",
     "pnpm-lock.yaml",
     "poetry.lock",
     "uv.lock",
@@ -116,7 +120,11 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
         "go.mod" => |text| Some(Steers::keys(go(text))),
         "pyproject.toml" => python,
         "Pipfile" => pipfile,
+        "pixi.toml" => pixi,
         name if is_requirements(name) => |text| Some(requirements(text)),
+        "angular.json" | "workspace.json" => workspace,
+        "Directory.Packages.props" if change.old.is_none() => new_versions,
+        "Directory.Packages.props" => msbuild,
         name if is_solution(name) => |text| Some(solution(text)),
         name if is_msbuild(name) && change.old.is_none() => new_msbuild,
         name if is_msbuild(name) => msbuild,

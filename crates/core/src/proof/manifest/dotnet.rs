@@ -11,10 +11,12 @@ use super::Steers;
 const MSBUILD_PLAIN: &[&str] = &[
     "?xml",
     "Authors",
+    "CentralPackageTransitivePinningEnabled",
     "Company",
     "Copyright",
     "Description",
     "ItemGroup",
+    "ManagePackageVersionsCentrally",
     "PackageId",
     "PackageTags",
     "PrivateAssets",
@@ -25,8 +27,15 @@ const MSBUILD_PLAIN: &[&str] = &[
 ];
 
 /// Its items that may be added, but not taken away: without its adapter, a runner finds no tests.
-const MSBUILD_LISTS: &[&str] =
-    &["Compile", "Content", "EmbeddedResource", "None", "PackageReference", "ProjectReference"];
+const MSBUILD_LISTS: &[&str] = &[
+    "Compile",
+    "Content",
+    "EmbeddedResource",
+    "None",
+    "PackageReference",
+    "PackageVersion",
+    "ProjectReference",
+];
 
 /// What a new project says besides, which steers only its own tests.
 const MSBUILD_NEW: &[&str] = &[
@@ -82,6 +91,16 @@ pub(super) fn new_msbuild(text: &str) -> Option<Steers> {
             let part = key.as_str().unwrap_or_default();
             part.contains("Condition") || !MSBUILD_NEW.contains(&element(part))
         });
+    }
+    Some(steers)
+}
+
+/// As `msbuild`, for a list of the versions of all projects that the base does not have. Whatever
+/// else it says, it says to projects that were there.
+pub(super) fn new_versions(text: &str) -> Option<Steers> {
+    let mut steers = msbuild(text)?;
+    if let Some(keys) = steers.keys.as_array_mut() {
+        keys.retain(|key| !["Project>", "/Project>"].contains(&key.as_str().unwrap_or_default()));
     }
     Some(steers)
 }
@@ -153,6 +172,31 @@ mod tests {
         let steered = project.replace("</Project>", "<Import Project=\"a.targets\" /></Project>");
         check(path, None, file(&steered), true);
         check(path, file(&project), None, true);
+
+        let versions = "<Project>\n  <PropertyGroup>\n    \
+             <ManagePackageVersionsCentrally>true</ManagePackageVersionsCentrally>\n  \
+             </PropertyGroup>\n  <ItemGroup>\n    \
+             <PackageVersion Include=\"xunit\" Version=\"2.9.0\" />\n  </ItemGroup>\n</Project>\n";
+        let path = "Directory.Packages.props";
+        check(path, None, file(versions), false);
+        for (from, to, expected) in [
+            ("2.9.0", "2.9.1", false),
+            ("  <Pack", "  <PackageVersion Include=\"Moq\" Version=\"4.0\" />\n    <Pack", false),
+            ("xunit", "nunit", true),
+            (
+                "  <Pack",
+                "  <GlobalPackageReference Include=\"a\" Version=\"1\" />\n    <Pack",
+                true,
+            ),
+            ("<Property", "<Import Project=\"a.props\" />\n  <Property", true),
+            ("</Property", "<IsTestProject>false</IsTestProject></Property", true),
+        ] {
+            let new = versions.replace(from, to);
+            check(path, file(versions), file(&new), expected);
+            if from != "xunit" {
+                check(path, None, file(&new), expected);
+            }
+        }
 
         let solution = "Global\nProject(\"A\") = \"a\"\nEndProject\n";
         let grown = solution.replace("EndProject\n", "EndProject\nProject(\"B\") = \"b\"\n");

@@ -1,4 +1,4 @@
-//! What of a `pyproject.toml`, a `Pipfile` or a list of requirements steers tests.
+//! What of a `pyproject.toml` or another manifest of Python steers tests.
 
 use serde_json::Value as Json;
 
@@ -107,6 +107,28 @@ pub(super) fn pipfile(text: &str) -> Option<Steers> {
     Some(Steers { keys, sources, ..Steers::default() })
 }
 
+pub(super) fn pixi(text: &str) -> Option<Steers> {
+    let mut keys: Json = toml::from_str(text).ok()?;
+    let mut sources = Sources::new();
+    take_dependencies(&mut keys, &mut sources);
+    Some(Steers { keys, sources, ..Steers::default() })
+}
+
+/// Moves the dependencies of a `pixi.toml`, also those of its features and platforms, to `sources`.
+fn take_dependencies(table: &mut Json, sources: &mut Sources) {
+    let Some(table) = table.as_object_mut() else { return };
+    for (key, value) in table.iter_mut() {
+        if key.ends_with("dependencies") {
+            add_table(sources, &value.take());
+        } else if ["feature", "target"].contains(&key.as_str()) {
+            for (_, inner) in value.as_object_mut().into_iter().flatten() {
+                take_dependencies(inner, sources);
+            }
+        }
+    }
+    table.retain(|_, value| !value.is_null());
+}
+
 /// Returns what of a list of requirements steers tests: options, files and addresses without a
 /// name, which may be any package, and where the others come from.
 pub(super) fn requirements(text: &str) -> Steers {
@@ -189,5 +211,17 @@ mod tests {
         ] {
             check("requirements-dev.txt", old, &new, expected);
         }
+    }
+
+    #[test]
+    fn a_manifest_of_pixi_steers_tests_unless_it_only_lists_dependencies() {
+        let pixi = "[workspace]\nname = \"a\"\n[tasks]\ntest = \"pytest\"\n\
+                    [dependencies]\npytest = \"8\"\n[feature.x.dependencies]\ny = \"1\"\n";
+        let changed = |new: &str, expected| check("pixi.toml", pixi, new, expected);
+        changed(&pixi.replace("\"8\"", "\"9\"\nnew = \"*\""), false);
+        changed(&format!("{pixi}z = \"1\"\n"), false);
+        changed(&format!("{pixi}[pypi-dependencies]\nz = \"1\"\n"), false);
+        changed(&pixi.replace("\"8\"", "{ path = \"tools\" }"), true);
+        changed(&pixi.replace("= \"pytest\"", "= \"true\""), true);
     }
 }
