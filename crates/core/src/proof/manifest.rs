@@ -10,6 +10,8 @@ mod angular;
 mod cargo;
 mod dotnet;
 mod go;
+mod lines;
+mod maven;
 mod node;
 mod python;
 
@@ -21,6 +23,8 @@ use self::angular::workspace;
 use self::cargo::{cargo, new_cargo};
 use self::dotnet::{msbuild, new_msbuild, new_versions, solution};
 use self::go::go;
+use self::lines::{gemfile, gradle, mix};
+use self::maven::pom;
 use self::node::node;
 use self::python::{pipfile, pixi, python, requirements};
 use crate::change::{Blobs, Change, Entry, Mode};
@@ -122,6 +126,10 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
         "Pipfile" => pipfile,
         "pixi.toml" => pixi,
         name if is_requirements(name) => |text| Some(requirements(text)),
+        "Gemfile" | "gems.rb" => |text| Some(gemfile(text)),
+        "mix.exs" => |text| Some(mix(text)),
+        "pom.xml" => pom,
+        name if is_gradle(name) => |text| Some(gradle(text)),
         "angular.json" | "workspace.json" => workspace,
         "Directory.Packages.props" if change.old.is_none() => new_versions,
         "Directory.Packages.props" => msbuild,
@@ -153,6 +161,10 @@ fn is_requirements(name: &str) -> bool {
 fn is_msbuild(name: &str) -> bool {
     let endings = [&b".csproj"[..], b".fsproj", b".vbproj"];
     endings.iter().any(|ending| name.as_bytes().ends_with(ending))
+}
+
+fn is_gradle(name: &str) -> bool {
+    [&b".gradle"[..], b".gradle.kts"].iter().any(|ending| name.as_bytes().ends_with(ending))
 }
 
 fn is_solution(name: &str) -> bool {
