@@ -66,12 +66,14 @@ impl Classes {
     ) -> Result<Self, GlobError> {
         let mut named = files_named_in(verify);
         named.extend(stages.into_iter().flat_map(files_named_in));
+        let sent = sent_to(words_of(verify).into_iter());
+        let folders: Vec<&str> = [""].into_iter().chain(sent).collect();
         Ok(Self {
             protected: Globs::compile("proof.protected", &config.protected)?,
             judge: Globs::compile("proof.judge", &config.judge)?,
             tests: Globs::compile("proof.tests", &config.tests)?,
             exempt: Globs::compile("proof.exempt", &config.exempt)?,
-            shadows: shadows_of(verify),
+            shadows: shadows_of(verify, &folders),
             named,
         })
     }
@@ -130,6 +132,11 @@ impl Classes {
         self.named.iter()
     }
 
+    /// Adds paths at which a new file would be run in place of what is named.
+    pub(super) fn add_shadows(&mut self, shadows: impl IntoIterator<Item = TreePath>) {
+        self.shadows.extend(shadows);
+    }
+
     /// Forgets the shadows that exist on the older side of `diff`: only a new file shadows what is
     /// run.
     pub(super) fn forget_shadows(&mut self, diff: &Diff) {
@@ -145,17 +152,31 @@ impl Classes {
 }
 
 /// Words that are followed by the folder in which a command's later relative paths start.
-pub(super) const CHANGES_FOLDER: &[&str] =
+const CHANGES_FOLDER: &[&str] =
     &["cd", "pushd", "-C", "--prefix", "--directory", "--cwd", "--dir", "--chdir", "-w"];
+
+/// Returns the folders that programs are sent to by these words: `cd app`, `make -C app`.
+pub(super) fn sent_to<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let words: Vec<&str> = words.collect();
+    let sent = words.windows(2).filter_map(|pair| match pair {
+        [how, folder] => CHANGES_FOLDER.contains(how).then_some(*folder),
+        _ => None,
+    });
+    sent.collect()
+}
+
+/// Returns the words of a command, also those inside `sh -c` scripts and `--key=file`.
+fn words_of(argv: &[String]) -> Vec<&str> {
+    let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
+    argv.iter().flat_map(|arg| arg.split(cut)).filter(|word| !word.is_empty()).collect()
+}
 
 /// Returns the files that a command may name, also inside `sh -c` scripts and `--key=file`.
 ///
 /// A word that is not a file of the tree (a program, a verb, a folder) matches nothing. Words after
 /// `cd app` and its like are also looked for below `app`.
 fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
-    let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
-    let words: Vec<&str> =
-        argv.iter().flat_map(|arg| arg.split(cut)).filter(|word| !word.is_empty()).collect();
+    let words = words_of(argv);
     let mut found: BTreeSet<TreePath> = words.iter().filter_map(|word| file_at("", word)).collect();
     for (at, pair) in words.windows(2).enumerate() {
         if let [how, folder] = pair
@@ -194,15 +215,13 @@ const PYTHON_RUNNERS: &[&str] = &[
 const LOADS: &[&str] = &["-p", "--ds", "--plugin", "--pyargs", "--settings"];
 const MEASURES: &[&str] = &["--cov", "--source"];
 
-/// Returns the paths at which an interpreter would find a new file in place of what the command
-/// names: `unittest.py` for `python -m unittest`, a program in `node_modules/.bin` for one on the
-/// search path. A word that is no module shadows nothing of Python's: not `check` of `make check`,
-/// nor a folder of tests.
-fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
-    let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
+/// Returns the paths, in these folders, at which an interpreter would find a new file in place of
+/// what the command names: `unittest.py` for `python -m unittest`, a program in `node_modules/.bin`
+/// for one on the search path. A word that is no module shadows nothing of Python's: not `check` of
+/// `make check`, nor a folder of tests.
+pub(super) fn shadows_of(command: &[String], folders: &[&str]) -> BTreeSet<TreePath> {
     let plain = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    let words: Vec<&str> =
-        verify.iter().flat_map(|arg| arg.split(cut)).filter(|word| !word.is_empty()).collect();
+    let words = words_of(command);
     // A dotted module is shadowed by its first part.
     let module = |word: &str| word.split('.').next().unwrap_or_default().to_owned();
     let is_runner = |word: &str| PYTHON_RUNNERS.contains(&module(word).as_str());
@@ -232,7 +251,10 @@ fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
         };
         names.extend(ends.iter().map(|end| format!("{}{end}", module(word))));
     }
-    names.iter().filter_map(|name| TreePath::new(name.as_bytes())).collect()
+    let paths = folders
+        .iter()
+        .flat_map(|folder| names.iter().filter_map(move |name| file_at(folder, name)));
+    paths.collect()
 }
 
 #[cfg(test)]
@@ -443,6 +465,45 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_the_tests_in_some_projects_is_known_by_its_name() {
+        use PathClass::{Code, Judge};
+        check_defaults(&[
+            (".rspec-local", Judge),
+            ("gems.rb", Judge),
+            ("gems.locked", Judge),
+            (".bundle/config", Judge),
+            (".bundle", Judge),
+            ("cucumber.yml", Judge),
+            ("config/cucumber.yml", Judge),
+            ("cucumber.mjs", Judge),
+            ("src/cucumber.js", Code),
+            ("angular.json", Judge),
+            ("workspace.json", Judge),
+            (".obsidian/workspace.json", Code),
+            ("jest.preset.js", Judge),
+            ("babel.config.json", Judge),
+            ("Gruntfile.js", Judge),
+            ("web/gulpfile.babel.js", Judge),
+            ("Calc/Calc.csproj.user", Judge),
+            ("Directory.Packages.props", Judge),
+            ("Directory.Build.rsp", Judge),
+            ("tox.toml", Judge),
+            ("hatch.toml", Judge),
+            ("pixi.toml", Judge),
+            ("pixi.lock", Judge),
+            ("testng.xml", Judge),
+            ("src/main/resources/testng.xml", Code),
+            ("Makefile.toml", Judge),
+            ("tools/checks.just", Judge),
+            ("codeception.yml", Judge),
+            ("behat.yml.dist", Judge),
+            ("dart_test.yaml", Judge),
+            ("magefile.go", Judge),
+            ("magefiles/test.go", Judge),
+        ]);
+    }
+
+    #[test]
     fn what_would_judge_elsewhere_is_a_test_among_fixtures() {
         use PathClass::{Code, Judge, Protected, Test};
         let check = |words: &[&str], name: &str, expected: PathClass| {
@@ -517,6 +578,28 @@ mod tests {
         assert!(judge(&["pytest", "-p", "plugin"], "plugin.py"));
         assert!(judge(&["python3", "-m", "unittest", "calc"], "calc.py"));
         assert!(judge(&["coverage", "run", "-m", "pytest"], "pytest.py"));
+        assert!(judge(&["sh", "-c", "cd app && python3 -m unittest"], "app/unittest.py"));
+
+        // Nor is one that a line names which `verify` runs.
+        let judge = |file: &str, text: &str, name: &str| {
+            let mut policy = policy(&["make", "test"]);
+            policy.add_shadows(policy.shadows_in(&path(file), text));
+            policy.class(&path(name)) == PathClass::Judge
+        };
+        let recipe = |line: &str| format!("test:\n\t{line}\nserve:\n\tpython3 -m server\n");
+        let discover = recipe("@python3 -m unittest discover -q -s tests");
+        assert!(judge("Makefile", &discover, "unittest.py"));
+        assert!(!judge("Makefile", &discover, "src/unittest.py"));
+        assert!(!judge("Makefile", &discover, "tests/__init__.py"));
+        assert!(!judge("Makefile", &discover, "server.py"), "another target");
+        assert!(!judge("Makefile", &recipe("# pytest"), "pytest.py"));
+        assert!(judge("Makefile", &recipe("@pytest -q"), "pytest/__init__.py"));
+        assert!(judge("Makefile", &recipe("cd app && pytest"), "app/pytest.py"));
+        assert!(judge("app/Makefile", &discover, "app/unittest.py"));
+        assert!(!judge("Makefile", &recipe("python3 -m unittest; cc calc.c"), "cc.py"));
+        let npm = r#"{"scripts":{"test":"jest --ci","build":"tsc"}}"#;
+        assert!(judge("package.json", npm, "node_modules/jest"), "a link");
+        assert!(judge("scripts/test.sh", "exec python3 -m pytest \"$@\"\n", "pytest.py"));
     }
 
     #[test]

@@ -111,16 +111,19 @@ const JUDGE: &[&str] = &[
     // What a make file includes, or is made of; not sources, such as `Makefile.rs`.
     "**/{makefile,Makefile,GNUmakefile}.{am,in,inc,include,common,defs,rules,config,local,test,tests,ci}",
     "**/*.mk",
-    "**/{justfile,Justfile,.justfile}",
+    "**/{justfile,Justfile,.justfile,*.just}",
     "**/{Taskfile,taskfile}*.{yml,yaml}",
     // JavaScript
     "**/{package.json,package-lock.json,npm-shrinkwrap.json,yarn.lock,pnpm-lock.yaml,pnpm-workspace.yaml,bun.lock,bun.lockb,bunfig.toml,deno.json,deno.jsonc}",
     "**/{.npmrc,.yarnrc,.yarnrc.yml}",
     "**/tsconfig*.json",
     "**/*.{config,conf,setup}.{js,cjs,mjs,ts,cts,mts}",
-    "**/{jest.config.json,vitest.workspace.*}",
+    "**/{babel.config.json,jest.config.json,jest.preset.*,vitest.workspace.*}",
+    "**/{Gruntfile,gruntfile,Gulpfile,gulpfile}.*",
     "**/{setupTests,setupJest,setup-jest,jest-setup,setupVitest,setup-vitest,vitest-setup}.*",
-    "**/{turbo.json,nx.json,project.json,lerna.json}",
+    "**/{turbo.json,nx.json,project.json,lerna.json,angular.json}",
+    // Nx's, which other tools have, too, but only in folders.
+    "workspace.json",
     "**/.{mocharc,babelrc,jestrc,nycrc,c8rc,taprc,swcrc}*",
     "**/node_modules/.bin/**",
     // A pattern that ends with a slash matches a link in the place of the folder.
@@ -128,22 +131,25 @@ const JUDGE: &[&str] = &[
     "**/{.pnp.cjs,.pnp.loader.mjs,.pnpmfile.cjs}",
     "**/.yarn/**",
     // Rust
-    "**/{Cargo.toml,Cargo.lock,build.rs}",
+    "**/{Cargo.toml,Cargo.lock,build.rs,Makefile.toml}",
     "**/.cargo/**",
     "**/rust-toolchain*",
     "**/.config/nextest.toml",
     "**/.config/",
     // Python
-    "**/{pyproject.toml,setup.py,setup.cfg,pytest.ini,.pytest.ini,pytest.toml,.pytest.toml,tox.ini,noxfile.py,conftest.py,sitecustomize.py,usercustomize.py,.coveragerc,Pipfile,Pipfile.lock,poetry.lock,uv.lock,pdm.lock}",
+    "**/{pyproject.toml,setup.py,setup.cfg,pytest.ini,.pytest.ini,pytest.toml,.pytest.toml,tox.ini,tox.toml,noxfile.py,conftest.py,sitecustomize.py,usercustomize.py,.coveragerc,Pipfile,Pipfile.lock,poetry.lock,uv.lock,pdm.lock}",
+    "**/{hatch.toml,pixi.toml,pixi.lock}",
     "**/requirements*.txt",
     // Go
-    "**/{go.mod,go.sum,go.work,go.work.sum}",
+    "**/{go.mod,go.sum,go.work,go.work.sum,magefile.go}",
+    "magefiles/**",
     // the JVM
     "**/{gradle.properties,gradlew,gradle.lockfile,pom.xml,mvnw}",
     "**/{*.gradle,*.gradle.kts,*.sbt}",
     "**/{gradle/wrapper,.mvn,buildSrc,build-logic}/**",
     "**/gradle/",
     "**/build.xml",
+    "testng.xml",
     // Only in the root, because packages of code and of translations have such names, too.
     "project/*.{scala,properties}",
     // C and C++, Bazel
@@ -151,17 +157,25 @@ const JUDGE: &[&str] = &[
     "**/*.cmake",
     "**/{BUILD,BUILD.bazel,WORKSPACE,WORKSPACE.bazel,MODULE.bazel,.bazelrc,.bazelignore}",
     "**/*.bzl",
-    // Ruby, PHP, Elixir
-    "**/{Rakefile,rakefile,Gemfile,Gemfile.lock,.rspec,.simplecov}",
-    "**/*.rake",
+    // Ruby, PHP, Elixir, Dart
+    "**/{Rakefile,rakefile,Gemfile,Gemfile.lock,gems.rb,gems.locked,.rspec,.rspec-local,.simplecov}",
+    "**/{*.rake,cucumber.yml,cucumber.yaml}",
+    "cucumber.{js,cjs,mjs,json}",
+    "**/.bundle/config",
+    "**/.bundle/",
     "**/phpunit*.xml*",
     "**/{composer.json,composer.lock}",
+    "**/{behat,codeception}.{yml,yaml,yml.dist,yaml.dist,dist.yml,dist.yaml}",
     "**/{mix.exs,mix.lock}",
+    "**/dart_test.yaml",
     // .NET
     "**/*.{csproj,fsproj,vbproj,sln,slnx}",
+    // Read beside the project that it is named after.
+    "**/*.{csproj,fsproj,vbproj}.user",
     "**/*.runsettings",
     "**/*xunit.runner.json",
-    "**/Directory.Build.{props,targets}",
+    "**/Directory.Build.{props,targets,rsp}",
+    "**/Directory.Packages.props",
     "global.json",
     // linters and formatters
     "**/{.eslintrc*,.eslintignore,.prettierrc*,.prettierignore,biome.json,biome.jsonc}",
@@ -418,6 +432,20 @@ impl ProofPolicy {
     /// shadow what `verify` runs by name: only a new file can.
     pub fn forget_shadows(&mut self, diff: &Diff) {
         self.classes.forget_shadows(diff);
+    }
+
+    /// Returns the paths at which a new file would be run in place of what the file at `path`, which
+    /// has this `text`, names where it runs for `verify`.
+    pub fn shadows_in(&self, path: &TreePath, text: &str) -> BTreeSet<TreePath> {
+        match &self.verify {
+            Verify::None => BTreeSet::new(),
+            Verify::Command(argv) => scripts::shadows_in(path, text, argv),
+        }
+    }
+
+    /// Counts new files at these paths as what decides what `verify` does.
+    pub fn add_shadows(&mut self, shadows: impl IntoIterator<Item = TreePath>) {
+        self.classes.add_shadows(shadows);
     }
 
     /// Protects `path` as well, which a named file links to.

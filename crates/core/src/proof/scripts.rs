@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::classes::{CHANGES_FOLDER, PathClass, file_at};
+use super::classes::{PathClass, file_at, sent_to, shadows_of};
 use super::manifest::is_runner;
 use super::policy::ProofPolicy;
 use crate::change::{Blobs, Diff, TreePath};
@@ -56,6 +56,9 @@ const MAKING: &[&str] = &[
 /// The most scripts that one file is searched for: no honest file calls more.
 const AT_MOST: usize = 100;
 
+/// About how many shadows one file is searched for.
+const MOST_SHADOWS: usize = 20_000;
+
 /// The longest path of a script, in bytes. Git is asked for each of its folders in an argument, and
 /// the arguments of a command have a limit.
 const LONGEST: usize = 128;
@@ -83,37 +86,16 @@ pub(super) fn looked_up(verify: &[String]) -> BTreeSet<TreePath> {
     all.flat_map(|folder| LOOKED_UP.iter().filter_map(move |name| file_at(folder, name))).collect()
 }
 
-/// Returns the folders that programs are sent to by these words: `cd app`, `make -C app`.
-fn sent_to<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let words: Vec<&str> = words.collect();
-    let sent = words.windows(2).filter_map(|pair| match pair {
-        [how, folder] => CHANGES_FOLDER.contains(how).then_some(*folder),
-        _ => None,
-    });
-    sent.collect()
-}
-
 /// Returns the scripts that the file at `path` may run for `verify`, and the files in which the
 /// programs that it sends to other folders look up what to run.
 pub(super) fn scripts_in(path: &TreePath, text: &str, verify: &[String]) -> BTreeSet<TreePath> {
-    let asked: BTreeSet<&str> = verify.iter().flat_map(|arg| words(arg)).collect();
-    let name = String::from_utf8_lossy(path.file_name()).into_owned();
     let folder = path.folders().last().map(String::from_utf8_lossy).unwrap_or_default();
-    let lines = match name.as_str() {
-        "package.json" => npm(text, asked),
-        name if LOOKED_UP.contains(&name) || INCLUDED.contains(&ending(name)) => rules(text, asked),
-        _ => text.lines().map(str::to_owned).collect(),
-    };
     // A script may be called from the root or from the folder of its caller, or from where the line
     // goes from there.
     let starts = BTreeSet::from(["", &*folder]);
     let (mut scripts, mut looked_up) = (BTreeSet::<TreePath>::new(), BTreeSet::<TreePath>::new());
-    for line in &lines {
-        let mut sent: BTreeSet<String> = BTreeSet::new();
-        for to in sent_to(words(line)).into_iter().map(past_variable).take(FOLLOWED) {
-            let folders = starts.iter().filter_map(|start| file_at(start, to));
-            sent.extend(folders.map(|folder| folder.to_string()));
-        }
+    for line in &lines_in(path, text, verify) {
+        let sent = sent_from(&starts, line);
         let names = sent
             .iter()
             .flat_map(|folder| LOOKED_UP.iter().filter_map(move |name| file_at(folder, name)));
@@ -132,6 +114,43 @@ pub(super) fn scripts_in(path: &TreePath, text: &str, verify: &[String]) -> BTre
     // Those that are looked up are runners by their names.
     scripts.extend(looked_up);
     scripts
+}
+
+/// Returns the paths at which a new file would be run in place of what the file at `path` names
+/// where it runs for `verify`, in the folders where it may run.
+pub(super) fn shadows_in(path: &TreePath, text: &str, verify: &[String]) -> BTreeSet<TreePath> {
+    let folder = path.folders().last().map(String::from_utf8_lossy).unwrap_or_default();
+    let starts = BTreeSet::from(["", &*folder]);
+    let mut shadows = BTreeSet::new();
+    for line in &lines_in(path, text, verify) {
+        let line = line.trim_start().trim_start_matches(['@', '-', '+']);
+        if line.starts_with('#') || shadows.len() > MOST_SHADOWS {
+            continue;
+        }
+        let sent = sent_from(&starts, line);
+        let at: Vec<&str> = starts.iter().copied().chain(sent.iter().map(String::as_str)).collect();
+        for command in line.split([';', '&', '|']) {
+            shadows.extend(shadows_of(&[command.to_owned()], &at));
+        }
+    }
+    shadows
+}
+
+/// Returns the lines of the file at `path` that count where `verify` is run.
+fn lines_in(path: &TreePath, text: &str, verify: &[String]) -> Vec<String> {
+    let asked: BTreeSet<&str> = verify.iter().flat_map(|arg| words(arg)).collect();
+    match &*String::from_utf8_lossy(path.file_name()) {
+        "package.json" => npm(text, asked),
+        name if LOOKED_UP.contains(&name) || INCLUDED.contains(&ending(name)) => rules(text, asked),
+        _ => text.lines().map(str::to_owned).collect(),
+    }
+}
+
+/// Returns the folders that a line goes to from one of `starts`.
+fn sent_from(starts: &BTreeSet<&str>, line: &str) -> BTreeSet<String> {
+    let sent = sent_to(words(line)).into_iter().map(past_variable).take(FOLLOWED);
+    let folders = sent.flat_map(|to| starts.iter().filter_map(move |start| file_at(start, to)));
+    folders.map(|folder| folder.to_string()).collect()
 }
 
 fn cuts(c: char) -> bool {

@@ -207,7 +207,6 @@ impl Pass<'_> {
         let commits = git.commits(repo, candidate.since(), &candidate.head).await?;
         let base = self.base_without_own(&candidate.base, &candidate.commit).await?;
         let diff = self.diff(&base, &candidate.commit).await?;
-        policy.forget_shadows(&diff);
         let since = if base == candidate.base {
             None
         } else {
@@ -215,6 +214,7 @@ impl Pass<'_> {
             self.add_scripts(&base, &mut policy).await?;
             Some(self.diff(&candidate.base, &candidate.commit).await?)
         };
+        policy.forget_shadows(&diff);
         let first = match self.first_commit(candidate, &commits).await? {
             Some(first) => self.first_alone(&base, &first).await?,
             None => None,
@@ -226,7 +226,8 @@ impl Pass<'_> {
     }
 
     /// The repo's proof policy. If a file that it names is a symbolic link in `base`, the link's
-    /// target is protected, too. Scripts that `verify` runs in `base` without naming them are added.
+    /// target is protected, too. Scripts that `verify` runs in `base` without naming them are added,
+    /// and the paths of new files that would be run in place of what they name.
     async fn policy(&self, base: &Oid) -> PortResult<ProofPolicy> {
         let mut policy =
             self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
@@ -277,8 +278,13 @@ impl Pass<'_> {
         Ok(found)
     }
 
-    /// The scripts that `verify` runs in `base` without naming them, and those that these run.
-    async fn scripts(&self, base: &Oid, policy: &ProofPolicy) -> PortResult<BTreeSet<TreePath>> {
+    /// The scripts that `verify` runs in `base` without naming them, and those that these run. Adds
+    /// to `policy` where new files would shadow what the files that are read here name.
+    async fn scripts(
+        &self,
+        base: &Oid,
+        policy: &mut ProofPolicy,
+    ) -> PortResult<BTreeSet<TreePath>> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let (mut open, mut found) = (policy.searched(), BTreeSet::<TreePath>::new());
         for _ in 0..MAX_CALLS {
@@ -286,6 +292,10 @@ impl Pass<'_> {
                 break;
             }
             let texts = git.contents(repo, base, &open, SCRIPT_LIMIT).await?;
+            for (path, content) in &texts {
+                let shadows = policy.shadows_in(path, &String::from_utf8_lossy(content));
+                policy.add_shadows(shadows);
+            }
             let called = texts.iter().flat_map(|(path, content)| {
                 policy.scripts_in(path, &String::from_utf8_lossy(content))
             });
