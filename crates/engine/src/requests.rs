@@ -90,7 +90,7 @@ mod tests {
     fn request(run: RunId, seq: u64) -> OpenRequest {
         let by = Actor { id: "ann".to_owned(), login: "ann".to_owned(), bot: false };
         let (id, at) = (seq.to_string(), At::UNIX_EPOCH);
-        OpenRequest { seq, run, asked: PersonRequest { id, by, at, what: Request::Stop } }
+        OpenRequest { seq, run, request: PersonRequest { id, by, at, what: Request::Stop } }
     }
 
     #[tokio::test]

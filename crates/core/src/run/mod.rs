@@ -159,7 +159,7 @@ impl Run {
             first_red_at: None,
             labels_seen: LabelsSeen::default(),
             cancel: None,
-            heard: Vec::new(),
+            requests: Vec::new(),
             posted: None,
             thread_link: None,
             stopping_since: None,

@@ -143,9 +143,9 @@ async fn facts_a_retry_that_takes_over_its_run_is_not_counted_twice() {
 
 #[tokio::test]
 async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together() {
-    well_within_a_day().await;
     const WHY: &str =
         "the rest of this token's 7 US dollars of today is reserved for its requests under way";
+    well_within_a_day().await;
     let stand = Stand::new(GatewaySettings { max_concurrency: 2, ..cold() }).await;
     let seven = Caller::new(&stand, "seven", usd_per_day(7.0));
     let mut holders = Vec::new();

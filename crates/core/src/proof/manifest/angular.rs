@@ -114,7 +114,7 @@ mod tests {
             (r#""architect":{"#, r#""targets":{},"architect":{"#, true),
             (r#""version":1"#, r#""defaultProject":"lib","version":1"#, true),
             (r#""test":{"#, r#""lint":{"#, true),
-            (r#""version":1"#, r#"// Ours."#, true),
+            (r#""version":1"#, r"// Ours.", true),
         ] {
             assert!(old.contains(from), "{from}");
             let new = old.replace(from, to);
