@@ -187,3 +187,25 @@ fn who_is_out_of_reach_is_named_with_what_helps() {
         assert_eq!(begun_on(Checkout::Own, machine).out_of_reach(), expected);
     }
 }
+
+#[test]
+fn a_retry_counts_from_the_moment_it_was_asked_for() {
+    let run = run(&[(1, begun(TurnCause::Opening)), (5, asked("a", Request::Retry))]);
+    assert!(run.retry_asked_since(at(5)) && !run.retry_asked_since(at(6)));
+    let other = super::run(&[(5, asked("a", Request::Say { text: "retry".to_owned() }))]);
+    assert!(!other.retry_asked_since(at(1)));
+}
+
+#[test]
+fn a_run_is_released_when_its_label_was_put_on() {
+    assert_eq!(admitted().released_at(), at(-60));
+    let by_hand = Run { release: None, ..admitted() };
+    assert_eq!(by_hand.released_at(), by_hand.admitted_at);
+}
+
+#[test]
+fn limits_that_were_recorded_without_a_race_have_half_an_hour_for_it() {
+    let mut stored = serde_json::to_value(limits()).unwrap();
+    stored.as_object_mut().unwrap().remove("race");
+    assert_eq!(serde_json::from_value::<Limits>(stored).unwrap().race, Duration::from_mins(30));
+}
