@@ -124,6 +124,15 @@ mod tests {
             let answer = permissions.answer(&asked);
             assert_eq!(answer == Answer::Allow, allowed, "{permissions:?} {answer:?}");
             assert!(!matches!(answer, Answer::Say { .. }), "nobody has said anything");
+            let Answer::Deny { why } = answer else { return };
+            let expected = if question {
+                "Nobody is there to answer. Decide it yourself based on the issue, go on, and \
+                 record the decision and its reason in a commit message."
+            } else {
+                "Nobody has allowed this in time. Find another way; if there is none, say in a \
+                 final message what you need, and stop."
+            };
+            assert_eq!(why, expected, "{permissions:?}");
         };
         check(Permissions::FullAccess, false, true);
         check(Permissions::FullAccess, true, false);

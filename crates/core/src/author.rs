@@ -111,7 +111,10 @@ mod tests {
         ] {
             check(bad, None);
         }
-        check(&format!("{} <a@b>", "x".repeat(201)), None);
+        let longest = "x".repeat(LONGEST);
+        check(&format!("{longest} <{longest}>"), Some((longest.as_str(), longest.as_str())));
+        check(&format!("{longest}x <a@b>"), None);
+        check(&format!("afk <{longest}x>"), None);
     }
 
     #[test]

@@ -463,4 +463,15 @@ mod tests {
             Step::Nothing,
         );
     }
+
+    #[test]
+    fn a_link_is_shown_unless_it_is_longer_than_any() {
+        let shows = |length: usize| {
+            let start = "https://t3.example/";
+            let link = format!("{start}{}", "a".repeat(length - start.len()));
+            let linked = Progress { thread_link: Some(link), ..progress(Phase::Ci) };
+            checklist(&linked).contains("[The agent's thread](https://t3.example/aa")
+        };
+        assert!(shows(500) && !shows(501));
+    }
 }

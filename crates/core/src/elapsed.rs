@@ -200,6 +200,9 @@ mod tests {
         check(&[pause(10, Some(15))], Some(15));
         check(&[pause(14, Some(18)), pause(10, Some(15))], Some(18));
         check(&[pause(0, Some(9)), pause(12, Some(30))], Some(10));
+        check(&[pause(10, Some(15)), pause(15, Some(18))], Some(18));
+        check(&[pause(10, Some(15)), pause(16, Some(18))], Some(15));
+        check(&[pause(5, Some(19))], Some(19));
         check(&[pause(5, Some(20))], None);
         check(&[pause(5, None)], None);
         check(&[pause(2, Some(14)), pause(3, Some(12))], Some(14));

@@ -349,6 +349,12 @@ mod tests {
         assert_eq!((repo.owner(), repo.name()), ("o", "r"));
         assert!("ABCDEF".parse::<Oid>().is_err());
         assert!("a".repeat(40).parse::<Oid>().is_ok());
+        for (length, tree) in [
+            (40, "4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
+            (64, "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321"),
+        ] {
+            assert_eq!("a".repeat(length).parse::<Oid>().unwrap().empty_tree().as_str(), tree);
+        }
     }
 
     #[test]

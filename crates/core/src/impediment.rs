@@ -343,6 +343,133 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "most of it is the table")]
+    fn each_impediment_says_what_is_in_the_way_and_whether_a_person_must_act() {
+        let oid = |digit: &str| digit.repeat(40).parse::<Oid>().unwrap();
+        let [branch, remote, error] = ["main", "the remote", "no way"].map(str::to_owned);
+        let commit = oid("c");
+        let (from, to) = (branch.clone(), "trunk".to_owned());
+        let rewritten = |why| Impediment::Rewritten {
+            branch: "main".to_owned(),
+            gone: oid("a"),
+            head: oid("b"),
+            why,
+        };
+        let switched = |landed| Impediment::Switched {
+            from: "main".to_owned(),
+            to: "trunk".to_owned(),
+            remote: "the remote".to_owned(),
+            landed,
+        };
+        let push = |times| Impediment::PushRefused {
+            commit: oid("c"),
+            branch: "main".to_owned(),
+            remote: "the remote".to_owned(),
+            why: "locked".to_owned(),
+            times,
+        };
+        let conflict = NotRebuilt::Conflict { paths: vec!["a".to_owned(), "b".to_owned()] };
+        let transient = Impediment::Port { fault: Fault::Transient, error: error.clone() };
+        for (impediment, person, expected) in [
+            (transient, false, "no way"),
+            (Impediment::Port { fault: Fault::Auth, error: error.clone() }, true, "no way"),
+            (Impediment::Minor { error: error.clone() }, false, "no way"),
+            (Impediment::Hook { error: error.clone() }, true, "no way"),
+            (Impediment::Workspace { error: error.clone() }, true, "no way"),
+            (
+                Impediment::Policy { base: oid("b"), error },
+                true,
+                "the repository's policy at bbbbbbbb cannot be used, so nothing was begun: no way",
+            ),
+            (
+                Impediment::Overtaken { times: 4, minutes: 0 },
+                true,
+                "the default branch moved 4 times while the change was being judged",
+            ),
+            (
+                Impediment::Overtaken { times: 4, minutes: 31 },
+                true,
+                "the default branch moved 4 times within 31 min, each time before the change on \
+                 top of it was judged: label the issue again when fewer people push, or make \
+                 verify faster",
+            ),
+            (
+                rewritten(conflict),
+                true,
+                "main was rewritten: it no longer has aaaaaaaa, on which the work stands, and is \
+                 bbbbbbbb now; nothing was pushed, because the change conflicts with it in: a, b",
+            ),
+            (
+                rewritten(NotRebuilt::KeepsHistory),
+                true,
+                "main was rewritten: it no longer has aaaaaaaa, on which the work stands, and is \
+                 bbbbbbbb now; nothing was pushed, because history = \"merge\" keeps the agent's \
+                 commits, and these would bring back what was taken out",
+            ),
+            (
+                switched(false),
+                true,
+                "the default branch of the remote is trunk now, and was main when the run began: \
+                 the work was released, made and judged for main, so that nothing was pushed; \
+                 label the issue again to have it done on trunk",
+            ),
+            (
+                switched(true),
+                true,
+                "the default branch of the remote is trunk now, and was main when the run began: \
+                 the work was released, made and judged for main, so that nothing more was pushed; \
+                 label the issue again to have it done on trunk",
+            ),
+            (
+                Impediment::SwitchedAway {
+                    commit: commit.clone(),
+                    from,
+                    to,
+                    remote: remote.clone(),
+                },
+                true,
+                "the default branch of the remote is trunk now, and was main when the run began: \
+                 cccccccc landed on main, and trunk does not have it, so that the issue is not \
+                 done; bring the commit to trunk and close the issue, or label it again to have it \
+                 done there",
+            ),
+            (
+                Impediment::TakenOut { commit: commit.clone(), branch: branch.clone() },
+                true,
+                "cccccccc landed on main, and somebody took it out again: it is not on main any \
+                 more, so that the issue is not done",
+            ),
+            (
+                Impediment::MergedElsewhere { commit: commit.clone(), branch: branch.clone() },
+                true,
+                "the pull request was merged as cccccccc, but main does not have that commit: it \
+                 was merged into another branch, or taken out again, so that the issue is not \
+                 done; bring the commit to main and close the issue, or label it again",
+            ),
+            (push(1), true, "the remote refused the push of cccccccc to main: locked"),
+            (
+                push(2),
+                true,
+                "the remote refused the push of cccccccc to main (tried 2 times): locked",
+            ),
+            (
+                Impediment::TryTaken { branch: branch.clone(), remote, head: oid("d") },
+                true,
+                "main on the remote is dddddddd, which this run did not push there",
+            ),
+            (
+                Impediment::Forged { commit, branch },
+                true,
+                "cccccccc on main carries the trailer of a run, and the control plane did not push \
+                 it: find out who did, then lift the freeze",
+            ),
+        ] {
+            assert_eq!(impediment.sentence(), expected);
+            assert_eq!(impediment.needs_a_person(), person, "{expected}");
+        }
+    }
+
+    #[test]
     fn who_has_to_do_something() {
         let needs = |fault: Fault| fault.needs_a_person();
         assert!(!needs(Fault::Transient) && !needs(Fault::RateLimited));

@@ -285,6 +285,9 @@ mod tests {
             ("true", "\"open\""),
             ("false", "\"none\""),
             ("\"model\"", "\"model\""),
+            ("\"none\"", "\"none\""),
+            ("\"true\"", "\"open\""),
+            ("\"false\"", "\"none\""),
             ("\"open\"", "\"open\""),
             ("[]", "[]"),
             (
@@ -294,7 +297,11 @@ mod tests {
         ] {
             assert_eq!(network(text).to_string(), again, "{text}");
             assert_eq!(network(&serde_json::to_string(&network(text)).unwrap()), network(text));
+            assert_eq!(network(text).is_open(), again == "\"open\"", "{text}");
         }
+        // A host without a port is reached at those of the web.
+        let ports = |text: &str| text.parse::<AllowedHost>().unwrap().ports();
+        assert_eq!((ports("a.b"), ports("a.b:8443")), (vec![443, 80], vec![8443]));
     }
 
     #[test]
@@ -326,8 +333,10 @@ mod tests {
             let whole = serde_json::from_value::<AgentNetwork>(serde_json::json!([text]));
             assert!(whole.unwrap_err().to_string().contains("is not a host"), "{text:?}");
         }
+        let expected = "\"none\", \"model\", \"open\", a list of hosts, or true or false";
         for text in ["\"some\"", "7", "null", "{}"] {
-            assert!(serde_json::from_str::<AgentNetwork>(text).is_err(), "{text}");
+            let error = serde_json::from_str::<AgentNetwork>(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 

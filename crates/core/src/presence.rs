@@ -109,7 +109,14 @@ mod tests {
         check("a b", "x", minute, Some(ClaimError::Resource("a b".to_owned())));
         check("a", " ", minute, Some(ClaimError::Purpose));
         check("a", "x\ny", minute, Some(ClaimError::Purpose));
+        check("a", &"x".repeat(MAX_PURPOSE), minute, None);
         check("a", &"x".repeat(MAX_PURPOSE + 1), minute, Some(ClaimError::Purpose));
+        let longest = "x".repeat(MAX_RESOURCE);
+        check(&longest, "x", minute, None);
+        let start = longest.chars().take(40).collect();
+        check(&format!("{longest}x"), "x", minute, Some(ClaimError::Resource(start)));
+        check("a", "x", SignedDuration::from_secs(1), None);
+        check("a", "x", SignedDuration::from_millis(999), Some(ClaimError::Ttl));
         check("a", "x", SignedDuration::ZERO, Some(ClaimError::Ttl));
         check("a", "x", LONGEST + minute, Some(ClaimError::Ttl));
     }

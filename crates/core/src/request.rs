@@ -293,4 +293,24 @@ mod tests {
         check(&format!("/afk deny {long}"), words("there is a test for that"));
         assert!(Unclear::Verb("dance".to_owned()).to_string().contains("/afk retry"));
     }
+
+    #[test]
+    fn what_is_unclear_is_told_how_to_write_it() {
+        let check = |unclear: &Unclear, expected: &str| assert_eq!(unclear.to_string(), expected);
+        let known = format!("\"dance\" is not a request; known are {VERBS}");
+        check(&Unclear::Verb("dance".to_owned()), &known);
+        check(&Unclear::Amount, "a budget is an amount in US dollars above 0, such as 20");
+        check(
+            &Unclear::Words("the first one"),
+            &format!(
+                "the text is empty or longer than {MAX_WORDS} bytes; write, for example, `the \
+                 first one`"
+            ),
+        );
+        check(
+            &Unclear::Ask,
+            "`--ask` takes the question's number, as in `--ask 2`; omit it if only one question is \
+             open",
+        );
+    }
 }

@@ -267,6 +267,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_source_is_told_what_one_looks_like() {
+        let check = |written: serde_json::Value, got: &str, expected: &str| {
+            let error = SecretSource::deserialize(&written).unwrap_err().to_string();
+            assert_eq!(error, format!("invalid value: {got}, expected {expected}"), "{written}");
+        };
+        check(json!("hunter2"), "text", SHAPE);
+        check(json!({}), "something else", SHAPE);
+        check(json!({ "env": "a-b" }), "something else", VARIABLE);
+        check(json!({ "file": "a" }), "something else", FILE);
+        check(json!({ "vault": "a" }), "something else", VAULT);
+        let shown = |source: SecretSource| source.to_string();
+        assert_eq!(shown(SecretSource::Env("TOKEN".into())), "environment variable TOKEN");
+        assert_eq!(shown(SecretSource::File("/run/token".into())), "file /run/token");
+        assert_eq!(shown(SecretSource::Command(vec!["pass".into(), "x".into()])), "command pass");
+        let place = "secret/afk/slack#token";
+        assert_eq!(shown(SecretSource::Vault(place.parse().unwrap())), format!("Vault {place}"));
+    }
+
+    #[test]
+    fn a_place_in_vault_has_a_longest_length() {
+        let place = |length: usize| format!("a/{}#b", "x".repeat(length - 4)).parse::<VaultPlace>();
+        assert!(place(LONGEST_PLACE).is_ok() && place(LONGEST_PLACE + 1).is_err());
+    }
+
+    #[test]
     fn a_place_in_vault_has_a_mount_a_path_and_a_field() {
         let place: VaultPlace = "kv/team-1/afk/slack#bot_token".parse().unwrap();
         assert_eq!((place.mount(), place.field()), ("kv", "bot_token"));

@@ -142,7 +142,8 @@ mod tests {
         assert_eq!(of["c"].as_slice(), [1]);
         assert!(holds("a", "c") && !holds("a", "b"));
         assert!(serde_json::from_str::<Held>(r#"{"of": {"a": [1], "b": 7}}"#).is_err());
-        assert!(serde_json::from_str::<Held>(r#"{"of": [1]}"#).is_err());
+        let error = serde_json::from_str::<Held>(r#"{"of": [1]}"#).err().unwrap().to_string();
+        assert!(error.contains("expected a map"), "{error}");
     }
 
     #[test]
@@ -153,5 +154,14 @@ mod tests {
         after.push(2);
         assert_eq!((before.as_slice(), after.as_slice()), (&[1][..], &[1, 2][..]));
         assert_ne!(before, after);
+    }
+
+    #[test]
+    fn its_schema_is_that_of_its_value() {
+        type Values = Vec<crate::usd::Usd>;
+        type Held = Shared<Values>;
+        assert_eq!(Held::schema_name(), Values::schema_name());
+        assert_eq!(Held::schema_id(), Values::schema_id());
+        assert!(Held::inline_schema() && !Shared::<crate::usd::Usd>::inline_schema());
     }
 }

@@ -248,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn answers_and_excuses_are_said_in_words() {
+        let words = ALL.map(|answer| answer.to_string());
+        assert_eq!(words, ["nothing there yet", "pending", "success", "failure", "void"]);
+        for (why, expected) in [
+            (NotOurs::BaseRed, "the parent of our commit failed in the same stage"),
+            (
+                NotOurs::LaterCommit,
+                "ours was not judged, and a later commit by somebody else failed",
+            ),
+        ] {
+            assert_eq!(why.to_string(), expected);
+        }
+    }
+
+    #[test]
     fn green_is_all_passed_and_nothing_else() {
         for a in ALL {
             for b in ALL {

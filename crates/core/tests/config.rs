@@ -4,8 +4,13 @@
 
 use afk_core::ask::Permissions;
 use afk_core::change::TreePath;
-use afk_core::config::{ExecutorPolicy, Policy, Repo, SandboxRequirement};
-use afk_core::proof::Conditions;
+use afk_core::config::{
+    DoorbellPolicy, ExecutorPolicy, Policy, Repo, SandboxRequirement, doorbell_names, dotted,
+};
+use afk_core::doorbell::DoorbellKind;
+use afk_core::gates::BaseHealth;
+use afk_core::ids::{AdapterName, RepoName};
+use afk_core::proof::{Conditions, Verify};
 use afk_core::usd::Usd;
 
 fn good() -> serde_json::Value {
@@ -127,6 +132,10 @@ fn what_the_stages_run_judges_the_change_and_is_protected() {
     for free in ["-x", "src/main.rs", "ci/run.sh/below", "sh/main.rs"] {
         assert!(!is_protected(free), "{free}");
     }
+    let named: Vec<String> = policy.named().map(ToString::to_string).collect();
+    for file in ["ci/run.sh", "test"] {
+        assert!(named.iter().any(|one| one == file), "{named:?} lacks {file}");
+    }
 }
 
 #[test]
@@ -185,6 +194,140 @@ fn problems_are_named_by_their_keys() {
     for list in ["deny", "allow_ignored", "uncounted", "test_material"] {
         let guardrails = with(|table| table["guardrails"] = serde_json::json!({ list: ["["] }));
         check(&guardrails, &[&format!("guardrails.{list}.0: ")]);
+    }
+}
+
+#[test]
+fn a_problem_says_what_is_wrong_and_how_to_fix_it() {
+    let check = |config: &Policy, expected: &[&str]| assert_eq!(told(config), expected);
+    let blank = |key: &str| format!("{key}: is blank; set a label, or omit the key");
+    let (no_test_label, tests_label) = (String::new(), " ".to_owned());
+    let config = Policy { no_test_label, tests_label, ..Policy::default() };
+    check(&config, &[&blank("no_test_label"), &blank("tests_label")]);
+    let config = Policy { human_label: "Agent-in-progress".to_owned(), ..Policy::default() };
+    let handed = "human_label: is also the name of another label; an issue handed to a person would \
+                  look like one under way";
+    check(&config, &[handed]);
+    let config = Policy { human_label: "ready-for-agent".to_owned(), ..Policy::default() };
+    let released =
+        "ready_label: is also the name of another label; a run would release its issue again";
+    check(&config, &[released]);
+    let mut config = with(|_| {});
+    let again = the_repo(&config).clone();
+    config.repos.insert("O/R".parse().unwrap(), again.into());
+    check(&config, &["repos.\"o/r\": differs from O/R only in case; keep one"]);
+    let team = DoorbellPolicy { name: "team".parse().ok(), ..bell("slack") };
+    let config = Policy { notify: vec![team.clone(), team], ..Policy::default() };
+    let twice = "notify.1.name: has the name of one before it; give each a name of its own";
+    check(&config, &[twice]);
+    let of_repo = |key: &str, value: serde_json::Value, expected: &[&str]| {
+        let found = told(&with(|table| table[key] = value));
+        let expected: Vec<_> = expected.iter().map(|one| format!("repos.\"o/r\".{one}")).collect();
+        assert_eq!(found, expected);
+    };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    of_repo(
+        "stages",
+        json(r#"[{ "name": "", "command": ["a"] }, { "name": "b", "command": [""] }]"#),
+        &["stages.0: needs a name and a command", "stages.1: needs a name and a command"],
+    );
+    of_repo(
+        "hooks",
+        json(r#"{ "after_create": [], "before_run": [""], "after_run": [], "before_remove": [] }"#),
+        &[
+            "hooks.after_create: is an empty command; omit it",
+            "hooks.before_run: is an empty command; omit it",
+            "hooks.after_run: is an empty command; omit it",
+            "hooks.before_remove: is an empty command; omit it",
+        ],
+    );
+    let repeats = "proof.repeats: repeats = 1 is not between 2 and 20";
+    of_repo("proof", json(r#"{ "repeats": 1 }"#), &[repeats]);
+    let build = "proof.build: build is an empty command: name a program, or omit it";
+    of_repo("proof", json(r#"{ "build": [] }"#), &[build]);
+    let fetch = "proof.fetch: fetch is an empty command: name a program, or omit it";
+    of_repo("proof", json(r#"{ "fetch": [] }"#), &[fetch]);
+    for list in ["tests", "exempt", "protected", "judge"] {
+        let found = told(&with(|table| table["proof"] = serde_json::json!({ list: ["a", "["] })));
+        let start = format!("repos.\"o/r\".proof.{list}.1: the pattern cannot be used: ");
+        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    }
+    let key = ["repos", "o/r", "x-y_1", "a b", ""].map(str::to_owned);
+    assert_eq!(dotted(&key), r#"repos."o/r".x-y_1."a b"."""#);
+}
+
+/// A doorbell of this kind.
+fn bell(kind: &str) -> DoorbellPolicy {
+    DoorbellPolicy::of_kind(kind.parse().unwrap())
+}
+
+#[test]
+fn a_doorbell_has_a_name_and_rings_for_what_it_is_to_ring_for() {
+    let [terminal, slack, team] =
+        ["terminal", "slack", "team"].map(|name| name.parse::<AdapterName>().unwrap());
+    let given = [
+        (None, &terminal),
+        (None, &slack),
+        (None, &terminal),
+        (Some(&team), &slack),
+        (None, &slack),
+    ];
+    let names: Vec<String> = doorbell_names(given).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["terminal", "slack", "terminal-2", "team", "slack-3"]);
+    let config = Policy { notify: vec![bell("ntfy"), bell("ntfy")], ..Policy::default() };
+    let named: Vec<String> = config.doorbells().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(named, ["ntfy", "ntfy-2"]);
+    let quiet = DoorbellPolicy { done: false, ..bell("ntfy") };
+    for (kind, rings) in [(DoorbellKind::Done, false), (DoorbellKind::NeedsHuman, true)] {
+        assert_eq!((quiet.wants(kind), bell("ntfy").wants(kind)), (rings, true), "{kind}");
+    }
+}
+
+#[test]
+fn a_repo_without_a_table_has_the_defaults() {
+    let config = with(|table| {
+        table["agent"] = "far".into();
+        table["tracker"] = "forgejo".into();
+    });
+    let check = |repo: &str, agent: &str, tracker: &str, stages: &[&str]| {
+        let repo: RepoName = repo.parse().unwrap();
+        assert_eq!(config.executor_of(&repo).as_str(), agent, "{repo}");
+        assert_eq!(config.tracker_of(&repo).as_str(), tracker, "{repo}");
+        let names: Vec<&str> =
+            config.stages_of(&repo).iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, stages, "{repo}");
+    };
+    check("o/r", "far", "forgejo", &["ci"]);
+    check("o/gone", "claude", "local", &[]);
+}
+
+#[test]
+fn no_run_begins_where_verify_fails_unless_reports_tell_what_failed_before() {
+    for (verify, proof, attribute, wait) in [
+        (serde_json::json!(["make"]), serde_json::json!({}), true, true),
+        (serde_json::json!(["make"]), serde_json::json!({ "junit": "report.xml" }), false, true),
+        (serde_json::json!("none"), serde_json::json!({}), false, false),
+    ] {
+        let config = with(|table| {
+            table["verify"] = verify.clone();
+            table["proof"] = proof.clone();
+        });
+        let waits = |health| the_repo(&config).waits_for_verify(health);
+        let found = (waits(BaseHealth::Attribute), waits(BaseHealth::Wait));
+        assert_eq!(found, (attribute, wait), "{verify} {proof}");
+    }
+}
+
+#[test]
+fn a_verify_that_is_no_command_is_told_what_one_looks_like() {
+    for (verify, got) in [
+        (serde_json::json!("make"), "another word"),
+        (serde_json::json!([]), "an empty command"),
+        (serde_json::json!([""]), "an empty command"),
+    ] {
+        let error = serde_json::from_value::<Verify>(verify).unwrap_err().to_string();
+        let expected = r#"expected a list such as ["cargo", "test"], or "none""#;
+        assert_eq!(error, format!("invalid value: {got}, {expected}"));
     }
 }
 

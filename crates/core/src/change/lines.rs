@@ -209,4 +209,27 @@ mod tests {
         assert!(!check("c\na", "a\nb\nc"));
         assert!(!check("a\na", "a\nb"));
     }
+
+    #[test]
+    fn sizes_add_up_and_lines_in_common_are_counted_once() {
+        let mut sum = Tally { files: 1, added: 2, removed: 3, bytes: 4 };
+        sum += Tally { files: 10, added: 20, removed: 30, bytes: 40 };
+        assert_eq!(sum, Tally { files: 11, added: 22, removed: 33, bytes: 44 });
+        assert_eq!(sum.lines(), 55);
+        assert_eq!(common_lines(b"a\nb\nb\nc\n", b"b\nc\nd\n"), 2);
+    }
+
+    #[test]
+    fn content_is_text_without_a_nul_among_its_first_bytes() {
+        let with_nul_at = |at: usize| {
+            let mut content = vec![b'\n'; 8_000];
+            content.insert(at, 0);
+            content
+        };
+        for (at, added) in [(7_999, 8), (8_000, 8_001)] {
+            let content = with_nul_at(at);
+            let (diff, blobs) = diff(&[("a", None, Some((Mode::Regular, content.as_slice())))]);
+            assert_eq!(tally(&diff.changes[0], &blobs).added, added, "{at}");
+        }
+    }
 }

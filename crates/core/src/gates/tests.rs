@@ -209,6 +209,27 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::BaseHealth, Unknown, "not read", |p, _, _, _| wait(p));
 }
 
+#[test]
+fn a_base_that_fails_or_cannot_be_read_is_waited_for() {
+    use GateVerdict::{Failed, Passed, Unknown};
+    check(Gate::BaseHealth, Failed, "verify fails on bbbbbbbb", |_, _, _, m| {
+        m.base_fails = Some("verify fails on bbbbbbbb".into());
+    });
+    check(Gate::BaseHealth, Unknown, "could not be read: 502", |p, _, _, m| {
+        p.base_health = BaseHealth::Wait;
+        m.base = Some(Fact::Unreadable("502".into()));
+    });
+    check(Gate::BaseHealth, Passed, "the default branch is not red", |p, _, _, m| {
+        p.base_health = BaseHealth::Wait;
+        m.base = Some(Fact::Known(Verdict::Green));
+    });
+    check(Gate::Blockers, Unknown, "could not be read: 502", |_, _, _, m| {
+        m.blockers = Fact::Unreadable("502".into());
+    });
+    let words = [Passed, Failed, GateVerdict::NotAsked, Unknown].map(|word| word.to_string());
+    assert_eq!(words, ["passed", "failed", "not asked", "unknown"]);
+}
+
 type Change = fn(&mut Fleet, &mut RepoFacts, &mut RemoteFacts);
 
 #[test]

@@ -353,3 +353,125 @@ impl Breach {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A breach as it is stored, with what people read.
+    type Row = (serde_json::Value, &'static str);
+
+    fn rows_of_messages() -> Vec<Row> {
+        use serde_json::json;
+        let commit = json!({ "commit": "c".repeat(40) });
+        let row = |breach: &str, more: serde_json::Value, expected| {
+            let mut row = json!({ "breach": breach });
+            row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            (row, expected)
+        };
+        vec![
+            row(
+                "skips_ci",
+                json!({ "of": "candidate", "token": "[skip ci]" }),
+                "the message of the commit that would land makes CI skip it: \"[skip ci]\"",
+            ),
+            row(
+                "closes_issue",
+                json!({ "of": commit, "words": "fixes #7" }),
+                "the message of commit cccccccc would close an issue before any verdict: \
+                 \"fixes #7\"",
+            ),
+            row(
+                "secret_in_message",
+                json!({ "of": commit, "kind": "npm_token", "line": 3 }),
+                "the message of commit cccccccc holds what looks like an npm token, line 3",
+            ),
+            row(
+                "speaks_for",
+                json!({ "of": commit, "key": "signed-off-by" }),
+                "the message of commit cccccccc speaks for others or for another run: \
+                 \"signed-off-by\"",
+            ),
+            row(
+                "message_not_text",
+                json!({ "of": commit }),
+                "the message of commit cccccccc is not UTF-8",
+            ),
+            row("known_secret", json!({}), "it holds a secret of the control plane"),
+            row("header_not_text", json!({}), "the header is not UTF-8"),
+            row("header_encoding", json!({}), "the header says that the message is not UTF-8"),
+            row(
+                "header_control",
+                json!({ "field": "author" }),
+                "the author's name or address holds characters that nobody sees",
+            ),
+            row(
+                "header_control",
+                json!({ "field": "committer" }),
+                "the committer's name or address holds characters that nobody sees",
+            ),
+            row(
+                "secret_in_header",
+                json!({ "field": "other", "kind": "private_key" }),
+                "the header holds what looks like a private key",
+            ),
+            row("other_history", json!({}), "it has no parent, and begins another history"),
+            row(
+                "in_commit",
+                json!({ "commit": "d".repeat(40), "what": { "breach": "denied", "path": "a" } }),
+                "in commit dddddddd: a is on the deny list",
+            ),
+        ]
+    }
+
+    fn rows_of_files() -> Vec<Row> {
+        let at_path = |breach: &str, expected| {
+            (serde_json::json!({ "breach": breach, "path": "a/b" }), expected)
+        };
+        let over = |breach: &str, what: &str, expected| {
+            (serde_json::json!({ "breach": breach, what: 9, "limit": 8 }), expected)
+        };
+        let secret = |breach: &str, expected| {
+            let row = serde_json::json!({
+                "breach": breach, "path": "a/b", "kind": "aws_key", "line": 3,
+            });
+            (row, expected)
+        };
+        let large = serde_json::json!({
+            "breach": "file_too_large", "path": "a/b", "bytes": 9, "limit": 8,
+        });
+        vec![
+            at_path("persistent_volume", "a/b is a manifest of a persistent volume or a claim"),
+            at_path("credential_file", "a/b is a file for credentials"),
+            at_path("protected", "a/b is protected: it judges changes"),
+            at_path("denied", "a/b is on the deny list"),
+            at_path("ignored", "a/b is new, and .gitignore says that it is not to be committed"),
+            at_path("submodule", "a/b is a new submodule link"),
+            at_path("submodule_moved", "a/b is a submodule link to another commit than before"),
+            at_path("absolute_link", "a/b is a link to an absolute path"),
+            at_path("escaping_link", "a/b is a link that can leave the tree"),
+            at_path("link_into_git", "a/b is a link into .git"),
+            at_path("unsafe_path", "a/b is not a safe path"),
+            at_path("unreadable", "the content of a/b could not be read"),
+            secret("secret", "a/b holds what looks like an AWS key, line 3"),
+            secret("secret_in_path", "the name of a/b holds what looks like an AWS key"),
+            (large, "a/b has 9 bytes, more than 8"),
+            over("too_many_commits", "commits", "the change has 9 commits, more than 8"),
+            over("diff_too_large", "lines", "the change adds and removes 9 lines, more than 8"),
+            over("diff_too_many_bytes", "bytes", "the change adds 9 bytes, more than 8"),
+            over("too_many_files", "files", "the change touches 9 files, more than 8"),
+            over("history_too_large", "bytes", "the commits add 9 bytes together, more than 8"),
+        ]
+    }
+
+    #[test]
+    fn each_breach_is_read_as_it_was_stored_and_says_what_it_is() {
+        for (stored, expected) in rows_of_messages().into_iter().chain(rows_of_files()) {
+            let breach: Breach = serde_json::from_value(stored.clone()).unwrap();
+            assert_eq!(breach.to_string(), expected, "{stored}");
+            // Words in a message of the agent's own are all that it can take back.
+            let of_words = ["closes_issue", "speaks_for"].map(|kind| stored["breach"] == kind);
+            assert_eq!(breach.is_of_words(), of_words.contains(&true), "{stored}");
+        }
+    }
+}

@@ -354,3 +354,180 @@ impl fmt::Display for Untestable {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths() -> Vec<TreePath> {
+        ["a", "b"].map(|path| TreePath::new(path.as_bytes()).unwrap()).to_vec()
+    }
+
+    #[test]
+    #[allow(clippy::too_many_lines, reason = "most of it is the table")]
+    fn each_refusal_says_how_to_fix_it() {
+        use Permit::{NoTestNeeded, TestsMayChange};
+        use ProofRefusal as Why;
+        let label = || "LABEL".to_owned();
+        let nothing = |what| Why::NothingToTest { what, label: label() };
+        for (refusal, permit, expected) in [
+            (
+                Why::Protected { paths: paths() },
+                None,
+                "the change touches a, b, which judges it; restore it",
+            ),
+            (
+                Why::NeedsItsRunner { paths: paths(), label: label() },
+                Some(TestsMayChange),
+                "the tests pass only because the change touches what runs them (a, b); make them \
+                 pass without that, or, if it is right, a trusted person puts the label LABEL on \
+                 the issue",
+            ),
+            (
+                Why::DeletedTests { paths: paths() },
+                Some(TestsMayChange),
+                "the change cuts, skips or removes tests (a, b); restore them",
+            ),
+            (
+                Why::NoTest,
+                Some(NoTestNeeded),
+                "the change comes without a test; add one that fails without it, in a commit of \
+                 its own, first",
+            ),
+            (
+                nothing(Untestable::Exempt),
+                Some(NoTestNeeded),
+                "the change touches only documents and the like, so no test can show what it does; \
+                 if it does what the issue asks for, put the label LABEL on the issue",
+            ),
+            (
+                nothing(Untestable::Judge),
+                Some(NoTestNeeded),
+                "the change touches only what runs the tests, so no test can show what it does; if \
+                 it does what the issue asks for, put the label LABEL on the issue",
+            ),
+            (
+                Why::NotSplit { fault: SplitFault::DeletesLine { path: paths().remove(0) } },
+                Some(NoTestNeeded),
+                "the tests are among the code, and the first commit deletes or changes a line of \
+                 a; commit the test alone and first, let that commit only add lines, and keep them",
+            ),
+            (
+                Why::TakenBack,
+                None,
+                "the fix takes back the code that this run had landed, so that nothing is left \
+                 that does what the issue asks for; fix it instead",
+            ),
+            (
+                Why::CandidateFails,
+                None,
+                "the candidate fails while the base passes; fix what it broke",
+            ),
+            (
+                Why::BaseFails,
+                None,
+                "the base fails already, without this change; fix the default branch, or name a \
+                 test report (proof.junit) so that the two can be told apart",
+            ),
+            (
+                Why::Vacuous { role: TreeRole::Red },
+                Some(NoTestNeeded),
+                "the tests pass without the change (the base with only the change's tests passes); \
+                 write one that fails for the lack of it",
+            ),
+            (
+                Why::Flaky { role: TreeRole::Split },
+                None,
+                "the tests are flaky: the base with only the first commit failed once and passed \
+                 once; make the new test fail every time without the change",
+            ),
+            (
+                Why::DoesNotBuild { role: TreeRole::Red },
+                None,
+                "the base with only the change's tests does not build, and this repository wants a \
+                 test that builds and fails; add what it calls in the test's commit",
+            ),
+            (
+                Why::JudgeTurnsGreen { paths: paths() },
+                None,
+                "with a, b as the change has it, its tests pass without its code; restore what \
+                 runs the tests",
+            ),
+            (
+                Why::NotHeard { paths: paths() },
+                None,
+                "the tests have no effect: the candidate passes even with a, b made unreadable; \
+                 make the verify command run them",
+            ),
+            (
+                Why::HidesFailures { paths: paths(), label: label() },
+                Some(TestsMayChange),
+                "with the tests as they were, the candidate fails, and the change removes, skips \
+                 or reconfigures them (a, b); fix the code instead, or, if the tests are wrong, a \
+                 trusted person puts the label LABEL on the issue",
+            ),
+            (
+                Why::ChangesTests { paths: paths() },
+                None,
+                "with the tests as they were, the candidate fails, and this repository wants \
+                 existing tests to hold; restore a, b",
+            ),
+            (
+                Why::TooWeak { why: vec!["one".to_owned(), "two".to_owned()] },
+                None,
+                "the proof is weaker than this repository wants: one; two",
+            ),
+            (
+                Why::CouldNotRun { role: TreeRole::Candidate, why: CouldNotRun::Timeout },
+                None,
+                "not proved: the candidate could not be judged, it ran out of time",
+            ),
+            (
+                Why::NoReport { role: TreeRole::Base },
+                None,
+                "the base left no readable test report, which proof.junit asks for",
+            ),
+            (
+                Why::NoRedTest,
+                None,
+                "by the test reports, no test fails without the change and passes with it",
+            ),
+            (
+                Why::Breaks { tests: vec!["t".to_owned()] },
+                Some(TestsMayChange),
+                "tests that pass on the base, or that are new, do not pass with the change: t",
+            ),
+        ] {
+            assert_eq!(refusal.to_string(), expected);
+            assert_eq!(refusal.permit(), permit, "{refusal}");
+            let hopeless = matches!(refusal, Why::NothingToTest { .. });
+            assert_eq!(refusal.needs_a_person(), hopeless, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn the_output_that_shows_a_refusal_is_that_of_its_run() {
+        use TreeRole::{Base, Candidate, Kept, OldRunner, Red, RedJudge, Silenced};
+        let label = || "LABEL".to_owned();
+        let first = |role| Some((role, RunKind::FIRST));
+        for (refusal, run) in [
+            (ProofRefusal::NoTest, None),
+            (ProofRefusal::TakenBack, None),
+            (ProofRefusal::CandidateFails, first(Candidate)),
+            (ProofRefusal::NoRedTest, first(Candidate)),
+            (ProofRefusal::Breaks { tests: Vec::new() }, first(Candidate)),
+            (ProofRefusal::BaseFails, first(Base)),
+            (ProofRefusal::Vacuous { role: Red }, first(Red)),
+            (ProofRefusal::NoReport { role: Base }, first(Base)),
+            (ProofRefusal::Flaky { role: Red }, Some((Red, RunKind::Verify(2)))),
+            (ProofRefusal::DoesNotBuild { role: Red }, Some((Red, RunKind::Build))),
+            (ProofRefusal::JudgeTurnsGreen { paths: paths() }, first(RedJudge)),
+            (ProofRefusal::NeedsItsRunner { paths: paths(), label: label() }, first(OldRunner)),
+            (ProofRefusal::NotHeard { paths: paths() }, first(Silenced)),
+            (ProofRefusal::HidesFailures { paths: paths(), label: label() }, first(Kept)),
+            (ProofRefusal::ChangesTests { paths: paths() }, first(Kept)),
+        ] {
+            assert_eq!(refusal.shown_by(), run, "{refusal}");
+        }
+    }
+}

@@ -426,3 +426,82 @@ pub(super) fn list<T: fmt::Display>(items: &[T]) -> String {
     let shown = shown.join(", ");
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Actor, At};
+    use crate::proof::result::CouldNotRun;
+
+    fn check(said: &dyn fmt::Display, expected: &str) {
+        assert_eq!(said.to_string(), expected);
+    }
+
+    #[test]
+    fn strengths_and_reservations_say_what_was_seen() {
+        let paths = || vec![TreePath::new(b"a").unwrap(), TreePath::new(b"b").unwrap()];
+        let by = || Permitted {
+            label: "LABEL".to_owned(),
+            by: Actor { id: "1".to_owned(), login: "ann".to_owned(), bot: false },
+            at: At::UNIX_EPOCH,
+        };
+        check(
+            &Strength::ProvenByReport,
+            "proven by test reports: the base fails already, the change fixes a test and breaks none",
+        );
+        check(&Strength::Weaker, "weaker: the tests fail without the change and pass with it");
+        check(&Strength::NoRed, "no failing test required: the candidate breaks nothing");
+        check(&Strength::NoVerify, "nothing was run: this repository has no verify command");
+        check(&Reservation::SplitByAgent, "split by the agent: its first commit alone is the test");
+        check(&Reservation::BaseFails, "the base fails already");
+        check(
+            &Reservation::ChangesTests { paths: paths() },
+            "changes what existing tests demand (a, b)",
+        );
+        check(&Reservation::RemovesTests { paths: paths() }, "removes or skips tests (a, b)");
+        check(
+            &Reservation::OwnRunner { paths: paths() },
+            "its tests are heard only as it changed what runs them (a, b)",
+        );
+        check(
+            &Reservation::OwnManifest { paths: paths() },
+            "its tests are run only with the manifests that it adds (a, b)",
+        );
+        check(
+            &Reservation::HidingAllowed { paths: paths(), by: None },
+            "existing tests fail as they were (a, b), which the configuration allows",
+        );
+        check(
+            &Reservation::HidingAllowed { paths: paths(), by: Some(by()) },
+            "existing tests fail as they were (a, b), which ann (label LABEL) allowed",
+        );
+        check(&NoRed::Permitted(by()), "ann (label LABEL) allowed it");
+        check(&NoRed::Policy, "this repository requires none");
+        check(&NoRed::ExemptCloses, "only exempt files changed");
+        check(&NoRed::OnlyTests, "only tests changed");
+        check(&RedKind::DoesNotBuild, "does not build");
+    }
+
+    #[test]
+    fn a_run_without_a_result_says_why() {
+        let detail = || "the disk is full".to_owned();
+        for (why, begun, expected) in [
+            (CouldNotRun::Timeout, true, "it ran out of time"),
+            (CouldNotRun::Signal { number: 9 }, true, "signal 9 ended it"),
+            (CouldNotRun::OutOfMemory, true, "it used more memory than it may"),
+            (CouldNotRun::TooManyProcesses, true, "it ran more processes than it may"),
+            (CouldNotRun::TooMuchOutput, true, "it wrote more output than it may"),
+            (CouldNotRun::NotExecutable, true, "the command is not executable (exit code 126)"),
+            (CouldNotRun::NotFound, true, "the command was not found (exit code 127)"),
+            (CouldNotRun::Sandbox { detail: detail() }, false, "the disk is full"),
+            (
+                CouldNotRun::NotFetched { detail: detail() },
+                false,
+                "what it needs could not be fetched: the disk is full",
+            ),
+        ] {
+            check(&why, expected);
+            assert_eq!(!why.was_not_begun(), begun, "{why}");
+        }
+    }
+}

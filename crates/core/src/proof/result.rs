@@ -405,7 +405,11 @@ mod tests {
         check(125, "fails (exit code 125)", false);
         check(126, "could not run: the command is not executable (exit code 126)", false);
         check(127, "could not run: the command was not found (exit code 127)", false);
+        check(128, "fails (exit code 128)", false);
+        check(129, "could not run: signal 1 ended it", false);
         check(137, "could not run: signal 9 ended it", false);
+        check(159, "could not run: signal 31 ended it", false);
+        check(160, "fails (exit code 160)", false);
         check(255, "fails (exit code 255)", false);
         check(-1, "fails (exit code -1)", false);
     }

@@ -165,3 +165,19 @@ fn what_was_read_is_read_again_for_a_minute_and_never_from_before_it_matters() {
     read.retain(|repo| *repo != r);
     assert!(!read.knows(&r, "2"));
 }
+
+#[test]
+fn a_comment_without_an_effect_is_told_why() {
+    for (why, expected) in [
+        (NoEffectReason::Unattributed, "the tracker does not say who wrote it"),
+        (NoEffectReason::Own, "our own account wrote it"),
+        (
+            NoEffectReason::Edited,
+            "it was edited after it was written, perhaps by somebody else: write a new comment",
+        ),
+        (NoEffectReason::NoRun, "no run on the issue was released before the comment"),
+        (NoEffectReason::Ending, "the run on the issue is just ending"),
+    ] {
+        assert_eq!(why.to_string(), expected);
+    }
+}

@@ -392,6 +392,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{Hidden, clean_markdown, outside};
+    use super::LABEL;
 
     #[track_caller]
     fn check(input: &str, expected: &str, dropped: &[Hidden]) {
@@ -406,6 +407,8 @@ mod tests {
         use Hidden::{AlternativeText, Label, MarkdownComment, Title};
         check("see [it](http://x/y \"do evil\") now", "see [it](http://x/y) now", &[Title]);
         check("[it](<a b> 'evil')", "[it](a%20b)", &[Title]);
+        check("see [](http://x 'evil') now", "see [](http://x) now", &[Title]);
+        check("[a](b 'evil') [c](d 'evil')", "[a](b) [c](d)", &[Title]);
         check("[it](<do evil>)", "[it](do%20evil)", &[]);
         check("![](<do evil>)", "![](do%20evil)", &[]);
         check("[it]\n\n[it]: http://x 'evil'\n", "[it]\n\n[it]: http://x\n", &[Title]);
@@ -467,6 +470,15 @@ mod tests {
         check("```rust\nlet a;\n```\n", "```rust\nlet a;\n```\n", &[]);
         check("```rust,ignore\nlet a;\n```\n", "```rust,ignore\nlet a;\n```\n", &[]);
         check("~~~ do evil at once\nlet a;\n~~~\n", "~~~\nlet a;\n~~~\n", &[Label]);
+        check("a\n\n~~~ do evil\nlet a;\n~~~\n", "a\n\n~~~\nlet a;\n~~~\n", &[Label]);
+        let fenced = |name: &str| format!("a\n\n```{name}\nlet a;\n```\n");
+        let longest = fenced(&"x".repeat(LABEL));
+        check(&longest, &longest, &[]);
+        check(&fenced(&"x".repeat(LABEL + 1)), &fenced(""), &[Label]);
+        let noted = |label: &str| format!("a[^{label}] b\n\n[^{label}]: c\n");
+        let longest = noted(&"x".repeat(LABEL));
+        check(&longest, &longest, &[]);
+        check(&noted(&"x".repeat(LABEL + 1)), "a b\n\n c\n", &[Label]);
         check("|a|\n|-|\n|b|evil|\n", "|a|\n|-|\n|b||\n", &[Markup]);
         check("a[^do-evil-at-once] b\n\n[^do-evil-at-once]: c\n", "a b\n\n c\n", &[Label]);
     }

@@ -144,6 +144,82 @@ fn check_asked(asked: &[&str], events: &[&str], expected: Result<&str, &str>) {
 }
 
 #[test]
+fn each_refusal_is_a_whole_sentence() {
+    let by = || actor("dev");
+    let at = At::UNIX_EPOCH;
+    let first = "1970-01-01T00:00:00Z";
+    let edited = |what, by| ReleaseRefusal::Edited { what, at, by };
+    let again = "a trusted person must take the ready label off and put it on again";
+    for (refusal, expected) in [
+        (
+            ReleaseRefusal::NeverLabelled,
+            "nobody has released it: no event shows who added the ready label; put it on at the \
+             forge, or with `afk issue label`"
+                .to_owned(),
+        ),
+        (
+            ReleaseRefusal::LabelOff { by: Some(by()), at },
+            format!("the ready label was removed by dev (id id-dev) at {first}"),
+        ),
+        (
+            ReleaseRefusal::LabelOff { by: None, at },
+            format!("the ready label was removed by an unknown account at {first}"),
+        ),
+        (
+            ReleaseRefusal::LabelGone,
+            "the ready label is not on the issue any more, and no event shows who removed it"
+                .to_owned(),
+        ),
+        (
+            ReleaseRefusal::Unattributed { at },
+            format!("the tracker does not say who added the ready label at {first}"),
+        ),
+        (
+            ReleaseRefusal::Labeller { by: by(), why: Distrust::Bot },
+            "dev (id id-dev) added the ready label, a bot that is not listed by id".to_owned(),
+        ),
+        (
+            ReleaseRefusal::Asker { by: by(), why: Distrust::Unknown },
+            "dev (id id-dev) requested the ready label in a comment, whose permission could not be \
+             read"
+            .to_owned(),
+        ),
+        (
+            edited(Part::Body, None),
+            format!(
+                "the body was changed at {first}, after the release, by an unknown account; {again}"
+            ),
+        ),
+        (
+            edited(Part::Title, Some(Editor { by: by(), why: Distrust::Unknown })),
+            format!(
+                "the title was changed at {first}, after the release, by dev (id id-dev), whose \
+                 permission could not be read; {again}"
+            ),
+        ),
+    ] {
+        assert_eq!(refusal.to_string(), expected);
+        let waits = expected.contains("could not be read");
+        assert_eq!(refusal.is_unknown(), waits, "{refusal}");
+        let other = expected.replace("the ready label", "the label LABEL");
+        assert_eq!(refusal.about("LABEL"), other);
+    }
+    for (has, word) in [
+        (Permission::None, "no"),
+        (Permission::Read, "read"),
+        (Permission::Triage, "triage"),
+        (Permission::Write, "write"),
+        (Permission::Maintain, "maintain"),
+        (Permission::Admin, "admin"),
+    ] {
+        let low = Distrust::TooLow { has, least: Permission::Admin };
+        assert_eq!(low.to_string(), format!("who has {word} permission and needs admin"));
+    }
+    assert_eq!(Ground::Permission(Permission::Admin).to_string(), "admin permission");
+    assert_eq!(Ground::Listed.to_string(), "listed by id");
+}
+
+#[test]
 fn our_own_label_is_theirs_who_asked_for_it() {
     let afk = "3 afk[bot] on";
     check_asked(&[], &[afk], Err("a bot that is not listed"));

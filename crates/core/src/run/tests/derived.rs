@@ -124,3 +124,88 @@ fn effort_and_transcripts_are_of_all_turns_that_have_them() {
 fn leftovers_are_kept_by_attempt() {
     assert_eq!(super::super::Reset::name(2), "leftovers-2");
 }
+
+#[test]
+fn the_newest_landing_is_named_with_its_attempt() {
+    let newest = |steps: &[(i64, Transition)]| {
+        run(steps).newest_landing().map(|(n, landed)| (n, landed.commit.clone()))
+    };
+    assert_eq!(newest(&to_landing()[..7]), None);
+    assert_eq!(newest(&to_landing()), Some((1, oid('c'))));
+    let fix = with(to_landing(), vec![(200, begun(TurnCause::FixForward))]);
+    assert_eq!(newest(&fix), Some((1, oid('c'))));
+    let fixed = with(fix, vec![(210, integrated('2', 'd')), (220, landed('d'))]);
+    assert_eq!(newest(&fixed), Some((2, oid('d'))));
+}
+
+/// A run that was begun in such a checkout, on such a machine.
+fn begun_on(checkout: Checkout, machine: Option<Machine>) -> Run {
+    let Transition::Opened { start } = opened() else { panic!("a start") };
+    run(&[(1, Transition::Opened { start: Start { checkout, machine, ..start } })])
+}
+
+fn far(executor: &str) -> Machine {
+    Machine::Far { executor: executor.parse().unwrap() }
+}
+
+#[test]
+fn an_agent_is_elsewhere_once_its_repo_names_another_executor() {
+    use Checkout::{Ours, Own};
+    let check = |begun: (Checkout, Option<Machine>), now: (Checkout, Machine), elsewhere| {
+        let run = begun_on(begun.0, begun.1.clone());
+        assert_eq!(run.is_elsewhere(now.0, &now.1), elsewhere, "{begun:?} {now:?}");
+    };
+    let this = || Machine::This;
+    check((Ours, Some(this())), (Ours, this()), false);
+    check((Ours, Some(this())), (Ours, far("t3")), true);
+    check((Ours, Some(far("t3"))), (Ours, far("t3")), false);
+    check((Ours, Some(far("t3"))), (Ours, far("t4")), true);
+    check((Ours, Some(far("t3"))), (Ours, this()), true);
+    // Where the control plane lands, an agent on the same machine is found whatever its checkout.
+    check((Ours, Some(this())), (Own, this()), false);
+    check((Own, Some(far("t3"))), (Own, far("t3")), false);
+    check((Own, Some(far("t3"))), (Ours, far("t3")), true);
+    // Runs that were begun before the machine was recorded.
+    check((Ours, None), (Own, far("t3")), false);
+    check((Own, None), (Own, far("t3")), false);
+    check((Own, None), (Ours, this()), true);
+    assert!(!admitted().is_elsewhere(Own, &this()), "it was not begun anywhere yet");
+}
+
+#[test]
+fn who_is_out_of_reach_is_named_with_what_helps() {
+    for (machine, executor) in [
+        (None, ""),
+        (Some(Machine::This), " (an agent on this machine)"),
+        (Some(far("t3")), " (t3)"),
+    ] {
+        let expected = format!(
+            "o/r does not name the executor any more that this run was begun with{executor}, so \
+             that nobody knows whether its agent is at work: let the repo name it again until the \
+             run has ended"
+        );
+        assert_eq!(begun_on(Checkout::Own, machine).out_of_reach(), expected);
+    }
+}
+
+#[test]
+fn a_retry_counts_from_the_moment_it_was_asked_for() {
+    let run = run(&[(1, begun(TurnCause::Opening)), (5, asked("a", Request::Retry))]);
+    assert!(run.retry_asked_since(at(5)) && !run.retry_asked_since(at(6)));
+    let other = super::run(&[(5, asked("a", Request::Say { text: "retry".to_owned() }))]);
+    assert!(!other.retry_asked_since(at(1)));
+}
+
+#[test]
+fn a_run_is_released_when_its_label_was_put_on() {
+    assert_eq!(admitted().released_at(), at(-60));
+    let by_hand = Run { release: None, ..admitted() };
+    assert_eq!(by_hand.released_at(), by_hand.admitted_at);
+}
+
+#[test]
+fn limits_that_were_recorded_without_a_race_have_half_an_hour_for_it() {
+    let mut stored = serde_json::to_value(limits()).unwrap();
+    stored.as_object_mut().unwrap().remove("race");
+    assert_eq!(serde_json::from_value::<Limits>(stored).unwrap().race, Duration::from_mins(30));
+}

@@ -6,11 +6,13 @@ mod claimed;
 mod derived;
 mod impeded;
 mod landing;
+mod lock;
 mod prompt_context;
 mod record;
 mod replay;
 mod requests;
 mod resumed;
+mod sentences;
 mod situation;
 mod totality;
 

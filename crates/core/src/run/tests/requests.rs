@@ -173,3 +173,78 @@ fn a_message_turn_with_a_new_head_needs_a_new_candidate() {
     assert_eq!(work('1'), Work::New(plan::CandidateState::Clear));
     assert_eq!(work('2'), Work::New(plan::CandidateState::Unmerged));
 }
+
+#[test]
+fn an_answer_says_what_will_be_done_or_why_nothing_will() {
+    let check = |steps: &[(i64, Transition)], what: Request, expected: Result<&str, &str>| {
+        let found = crate::request::answer(&run(steps), &request("a", what), None);
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(found, expected, "{:?}", steps.last());
+    };
+    let turn = vec![(1, begun(TurnCause::Opening))];
+    let after = |how| with(turn.clone(), vec![(2, ended(how))]);
+    let budget = |dollars| Request::Budget { usd: Usd::dollars(dollars) };
+    check(&turn, Request::Stop, Ok("stopped"));
+    check(&turn, budget(30), Ok("the budget is $30.00, of which $0.00 is spent"));
+    check(&turn, say("x"), Ok("the agent gets the message after its turn"));
+    check(&turn, Request::Unfreeze, Err("freezes belong to a repository: `afk unfreeze`"));
+    let release = "the run has not ended: there is nothing to release";
+    check(&turn, Request::Release, Err(release));
+    let unclear = || Request::Unclear { why: "what?".to_owned() };
+    check(&turn, unclear(), Err("what?"));
+    let nothing = Err("the run is in progress: there is nothing to retry");
+    check(&turn, Request::Retry, nothing);
+    let message = || "x".to_owned();
+    check(&after(TurnEnd::Finished { message: message() }), Request::Retry, nothing);
+    check(&after(TurnEnd::Interrupted), Request::Retry, nothing);
+    check(&after(TurnEnd::Lost), Request::Retry, Ok("the run retries now"));
+    let limited = TurnEnd::Limited { resets_at: None };
+    check(&after(limited), Request::Retry, Ok("the run tries the usage limit now"));
+    let away = TurnEnd::Unavailable { what: AgentNeed::Model, message: message() };
+    check(&after(away), Request::Retry, Ok("the run tries its agent now"));
+    let decided = with(to_landing()[..7].to_vec(), vec![(30, Transition::PullBegun)]);
+    let people = "people decide on its pull request, so its agent gets no message: to have the \
+                  work changed, close the pull request, add what you want to the issue, and \
+                  release the issue again";
+    check(&decided, say("x"), Err(people));
+    let cancel = Cancel { by: None, how: CancelHow::Closed, at: at(2) };
+    let cancelled = with(turn.clone(), vec![(2, Transition::Cancelled { cancel })]);
+    let no_more = "the run starts no more work: the issue was closed";
+    check(&cancelled, Request::Stop, Err(no_more));
+    let end = Transition::Concluded { end: End::Done, why: String::new(), charged: None };
+    let over = with(turn.clone(), vec![(2, end)]);
+    let ended = "the run had ended; `/afk retry` releases the issue again";
+    check(&over, Request::Stop, Err(ended));
+    check(&over, unclear(), Err("what?"));
+    let asked = |question| with(turn.clone(), vec![(100, questioned("a", question, 400))]);
+    let answer = Request::Answer { ask: Some(1), text: "x".to_owned() };
+    check(&asked(true), answer, Ok("the agent gets this as the answer to question 1"));
+    let allow = Request::Allow { ask: Some(1) };
+    check(&asked(false), allow, Ok("allowed once: Bash: a"));
+    let deny = Request::Deny { ask: Some(1), why: String::new() };
+    check(&asked(false), deny, Ok("refused: Bash: a"));
+}
+
+#[test]
+fn a_budget_is_raised_as_far_as_the_caps_of_a_day_have_room() {
+    let run = run(&[(1, begun(TurnCause::Opening))]);
+    let check = |dollars, room, most: Option<u64>| {
+        let asked = request("a", Request::Budget { usd: Usd::dollars(dollars) });
+        let found = crate::request::answer(&run, &asked, Some(Usd::dollars(room)));
+        let usd = Usd::dollars(dollars);
+        let expected = match most.map(Usd::dollars) {
+            None => Ok(format!("the budget is {usd}, of which $0.00 is spent")),
+            Some(most) => Err(format!(
+                "the caps of a day (`day_budget_usd`, `repo_day_budget_usd`) have no room for a \
+                 budget of {usd}, only for one of {most}; it stays at $10.00"
+            )),
+        };
+        assert_eq!(found, expected);
+    };
+    check(20, 20, None);
+    check(30, 20, Some(20));
+    // What the run has already is never taken away.
+    check(30, 5, Some(10));
+    check(10, 5, None);
+    check(8, 5, None);
+}
