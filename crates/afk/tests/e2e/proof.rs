@@ -466,6 +466,18 @@ fn a_landed_commit_that_ci_refuses_is_fixed_forward() {
     assert_eq!(ended.view["fix_forwards"], 1);
     assert_eq!(git(&world.origin(), &["rev-list", "--count", "main"]), "3");
     assert_eq!(ended.evidence["reds"][0]["attribution"], "ours");
+    // The whole change is shown, which is both commits.
+    let change = world.json(&["diff", &ended.issue]);
+    assert_eq!(change["commits"].as_array().unwrap().len(), 2, "{change}");
+    assert_eq!((&change["landed"], &change["commit"]), (&true.into(), &world.head().into()));
+    let patch = world.afk(&["diff", &ended.issue]).ended(0).out;
+    let (added, removed) = (patch.find("\n+# TODO"), patch.find("\n-# TODO"));
+    assert!(added.is_some() && removed > added, "{patch}");
+    let stat = world.afk(&["diff", &ended.issue, "--stat"]).ended(0).out;
+    for commit in change["commits"].as_array().unwrap() {
+        let commit = &commit.as_str().unwrap()[..8];
+        assert!(stat.lines().any(|line| line.starts_with(commit)), "{commit}: {stat}");
+    }
 }
 
 /// The reason of a refused proof.

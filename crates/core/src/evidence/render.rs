@@ -73,7 +73,9 @@ impl Evidence {
         );
         if let Some(diff) = &self.diff {
             let files = count(diff.files, "file");
-            let _ = writeln!(out, "- {files}, +{} −{}", diff.added, diff.removed);
+            // Not the whole change, if a commit before it landed and was fixed forward.
+            let (added, removed) = (diff.added, diff.removed);
+            let _ = writeln!(out, "- from base to candidate: {files}, +{added} −{removed}");
         }
         match &self.guardrails {
             None => out.push_str("- guardrails: not checked\n"),

@@ -135,9 +135,9 @@ pub(in crate::cli) enum Command {
     },
     /// Show what a run changes, as a patch
     ///
-    /// Shows the commit that landed or, if none has landed, the newest one that was tested. The
-    /// commit is read from this machine's mirror of the repository. Exits with 1 if there is no
-    /// commit yet.
+    /// Shows what landed, commit by commit, or, if nothing has landed, the newest commit that was
+    /// tested. Commits are read from this machine's mirror of the repository. Exits with 1 if there
+    /// is no commit yet.
     #[command(after_help = examples::DIFF)]
     Diff {
         /// The run or its issue
