@@ -68,6 +68,8 @@ fn three_refusals_hand_the_issue_to_a_person() {
     world.handed_over(&ended, &["pass without the change", "refused 3 times"]);
     world.nothing_landed();
     assert_eq!(ended.view["attempts"], 3);
+    let setback = ended.view["setback"].as_str().unwrap();
+    assert!(setback.ends_with("fails for the lack of it"), "{setback}");
     assert_eq!(refusal(&ended.evidence), "vacuous");
     let red = ended.codes().into_iter().find(|(role, ..)| role == "red").unwrap();
     assert_eq!(red.2, Some(0), "the vacuous test passes on the base");

@@ -172,6 +172,19 @@ fn one_turn_and_one_file_are_singular() {
 }
 
 #[test]
+fn a_run_that_printed_nothing_is_said_to_have_done_so() {
+    let mut evidence = whole();
+    evidence.proof.as_mut().unwrap().runs[0].tail = String::new();
+    let text = evidence.to_markdown();
+    assert!(text.contains("[\"make\", \"check\"] printed nothing.\n\n## Verdict"), "{text}");
+    // Earlier versions said less, and what they wrote is still accepted.
+    let earlier = text.replace("printed nothing.\n", "printed:\n\n");
+    let earlier = earlier.replace("from base to candidate: ", "");
+    assert!(evidence.is_rendered_as(&text) && evidence.is_rendered_as(&earlier));
+    assert!(!evidence.is_rendered_as(&earlier.replace("2 files", "3 files")));
+}
+
+#[test]
 fn people_can_read_it() {
     let pinned = Digest::of("pinned");
     let transcript = Digest::of("transcript");

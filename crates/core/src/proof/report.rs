@@ -309,6 +309,11 @@ impl ProofReport {
 
     /// Returns the end of the output that shows why the change is refused, if an output shows it.
     pub fn decisive_tail(&self) -> Option<&str> {
+        self.decisive_run().map(|run| run.tail.as_str())
+    }
+
+    /// Returns the run that shows why the change is refused, if one shows it.
+    pub fn decisive_run(&self) -> Option<&RunReport> {
         let (role, kind) = match &self.outcome {
             ProofOutcome::Accepted(_) => return None,
             ProofOutcome::Refused(refusal) => refusal.shown_by()?,
@@ -316,7 +321,7 @@ impl ProofReport {
         // It is run only where the tests as they were pass with the scripts as they were.
         let scripts = self.runs.iter().any(|run| run.role == TreeRole::KeptScripts);
         let role = if role == TreeRole::Kept && scripts { TreeRole::KeptScripts } else { role };
-        self.runs.iter().find(|r| (r.role, r.kind) == (role, kind)).map(|r| r.tail.as_str())
+        self.runs.iter().find(|r| (r.role, r.kind) == (role, kind))
     }
 }
 
