@@ -17,7 +17,7 @@ use afk_store::Store;
 use afk_store::local_tracker::LocalTracker;
 use futures_util::future::LocalBoxFuture;
 
-use crate::config::{Sources, is_local};
+use crate::config::{Sources, is_local, nearest};
 use crate::secrets::read_secret;
 use crate::settings::FileSettings;
 use crate::wiring::open_store;
@@ -27,6 +27,8 @@ use crate::{EVIDENCE, Error, data_dir, store_is_there, user_name};
 const LEAST_PREFIX: usize = 4;
 /// Maximum number of runs listed for an ambiguous prefix.
 const MOST_TOLD: u32 = 5;
+/// Maximum number of configured repos listed for one that is not.
+const MOST_REPOS: usize = 5;
 
 /// A person, and what they work with.
 pub struct Operator {
@@ -175,7 +177,7 @@ pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Resu
         || "there is no configuration file yet".to_owned(),
         |path| format!("{} has no table for it", path.display()),
     );
-    Err(Error::invalid(not_configured(repo, &file)))
+    Err(Error::invalid(not_configured(repo, config, &file)))
 }
 
 /// The error about an issue that the local tracker does not have.
@@ -191,17 +193,71 @@ pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
         }
         _ => text.parse(),
     };
-    completed.map_err(|e: IdError| Error::invalid(e.to_string()))
+    completed.map_err(|e: IdError| {
+        if !text.contains('#') {
+            return Error::invalid(format!(
+                "{e}; in a clone of its repository its number is enough"
+            ));
+        }
+        let meant = with_owner(text, config).filter(|meant| meant.parse::<IssueRef>().is_ok());
+        Error::invalid(meant.map_or_else(|| e.to_string(), |meant| lacks_owner(text, &meant)))
+    })
 }
 
 /// Parses a repository as typed; the default owner completes it.
 pub fn repo(text: &str, config: &Config) -> Result<RepoName, Error> {
-    RepoName::complete(text, config.own.default_owner.as_deref())
-        .map_err(|e| Error::invalid(e.to_string()))
+    RepoName::complete(text, config.own.default_owner.as_deref()).map_err(|e| {
+        let meant = with_owner(text, config);
+        Error::invalid(meant.map_or_else(|| e.to_string(), |meant| lacks_owner(text, &meant)))
+    })
 }
 
-/// The message about a repo without a table: `why` it has none, and how to add it.
-pub fn not_configured(repo: &RepoName, why: &str) -> String {
+/// A repository, or an issue of one, that was typed without its owner, completed with the owner of
+/// the only configured repo of that name; none if no repo has the name, or several do.
+fn with_owner(text: &str, config: &Config) -> Option<String> {
+    let (name, rest) = text.split_at(text.find('#').unwrap_or(text.len()));
+    let mut so_named = config.policy.repos.keys().filter(|repo| repo.name() == name);
+    match (so_named.next(), so_named.next()) {
+        (Some(only), None) => Some(format!("{only}{rest}")),
+        _ => None,
+    }
+}
+
+fn lacks_owner(text: &str, meant: &str) -> String {
+    format!(
+        "{text:?} lacks its owner: did you mean {meant}? It may be omitted if default_owner is set"
+    )
+}
+
+/// The configured repo that was most likely meant by one that is not: of the same owner, with a
+/// similar name, or of another owner, with the same name.
+fn meant<'c>(repo: &RepoName, config: &'c Config) -> Option<&'c RepoName> {
+    let all = &config.policy.repos;
+    let own: Vec<&RepoName> = all.keys().filter(|one| one.owner() == repo.owner()).collect();
+    let near = nearest(repo.name(), own.iter().map(|one| one.name()));
+    let near = near.and_then(|name| own.iter().copied().find(|one| one.name() == name));
+    near.or_else(|| all.keys().find(|one| one.name() == repo.name()))
+}
+
+/// The message about a repo without a table: which other one may be meant or, where none is
+/// configured, `why` it has none; and how to add it.
+pub fn not_configured(repo: &RepoName, config: &Config, why: &str) -> String {
+    let known: Vec<&str> = config.policy.repos.keys().map(RepoName::as_str).collect();
+    if !known.is_empty() {
+        let or = meant(repo, config).map_or_else(
+            || {
+                let more = known.len().saturating_sub(MOST_REPOS);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let known = known.iter().take(MOST_REPOS).copied().collect::<Vec<_>>();
+                format!("configured: {}{more}.", known.join(", "))
+            },
+            |meant| format!("did you mean {meant}?"),
+        );
+        return format!(
+            "{repo} is not configured; {or} `afk enroll` in a clone of {repo} adds it, or \
+             elsewhere `afk enroll {repo} --remote PATH-OR-URL --verify 'COMMAND'`"
+        );
+    }
     format!(
         "{repo} is not configured: {why}; the file is searched for at --config, AFK_CONFIG, \
          ./afk.toml (outside of git clones) and ~/.config/afk/config.toml\n\n\

@@ -11,7 +11,7 @@ use afk_app::config::{Compose as _, Config};
 use serde_json::{Map, Value};
 
 /// The tables that are described, each under the name that a person writes.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 16] = [
     ("repos.\"OWNER/NAME\"", "/properties/repos/additionalProperties"),
     ("repos.\"OWNER/NAME\".proof", "/$defs/ProofPolicyConfig"),
     ("repos.\"OWNER/NAME\".guardrails", "/$defs/GuardrailPolicy"),
@@ -20,27 +20,43 @@ const TABLES: [(&str, &str); 10] = [
     ("[repos.\"OWNER/NAME\".stages]", "/properties/repos/additionalProperties#stages"),
     ("agents.NAME", "/properties/agents/additionalProperties"),
     ("forges.NAME", "/properties/forges/additionalProperties"),
+    ("forges.NAME.app", "/$defs/AppLogin"),
     ("[notify]", "/properties/notify/items"),
+    ("trust", "/$defs/TrustPolicy"),
     ("http", "/$defs/HttpSettings"),
+    ("gateway", "/$defs/GatewaySettings"),
+    ("gateway.warm", "/$defs/WarmSettings"),
+    ("vault", "/$defs/VaultSettings"),
+    ("vault.kubernetes", "/$defs/KubernetesLogin"),
 ];
 
 const HEAD: &str = "\
 # Every key of the configuration
 
 Made from the schema, which `afk config schema` prints. Each key of the first table is also a variable:
-`budget_usd` is `AFK_BUDGET_USD`. See [the configuration](configuration.md) for what belongs together.
+`budget_usd` is `AFK_BUDGET_USD`. See [the configuration](configuration.md) for what belongs together,
+and [secrets](secrets.md) for the tables that say where a token or a key comes from.
 ";
 
 #[test]
 fn the_page_lists_every_key() {
     let schema = Config::schema();
     let mut page = HEAD.to_owned();
-    let top = keys(&schema, &schema);
-    let _ = write!(page, "\n## The file\n\n{}", rows(&schema, &top));
+    let top = keys(&[&schema]);
+    let _ = write!(page, "\n## The file\n\n{}{}", rows(&schema, &top), lists(&top));
+    let mut shown = Vec::new();
     for (name, pointer) in TABLES {
-        let found = at(&schema, pointer);
+        let parts = at(&schema, pointer);
+        let found = keys(&parts);
         assert!(!found.is_empty(), "{name} has no keys: {pointer}");
-        let _ = write!(page, "\n## `[{name}]`\n\n{}", rows(&schema, &found));
+        let _ = write!(page, "\n## `[{name}]`\n\n{}{}", rows(&schema, &found), lists(&found));
+        shown.extend(parts);
+    }
+    let mut reached = BTreeMap::new();
+    reach(&schema, &schema, &mut reached);
+    for (name, table) in reached {
+        let is_shown = shown.iter().any(|part| std::ptr::eq(*part, table));
+        assert!(is_shown || table.get("properties").is_none(), "{name} is in no table of the page");
     }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference.md");
     if std::env::var_os("AFK_UPDATE").is_some() {
@@ -53,31 +69,46 @@ fn the_page_lists_every_key() {
     );
 }
 
-/// The keys of the table that a pointer leads to; with `#` and a key, those of that key's items.
-fn at<'s>(schema: &'s Value, pointer: &str) -> BTreeMap<&'s str, &'s Value> {
+/// The schemas of the table that a pointer leads to; with `#` and a key, those of that key's items.
+fn at<'s>(schema: &'s Value, pointer: &str) -> Vec<&'s Value> {
     let (pointer, key) = pointer.split_once('#').unwrap_or((pointer, ""));
-    let Some(table) = schema.pointer(pointer) else { return BTreeMap::new() };
+    let Some(table) = schema.pointer(pointer) else { return Vec::new() };
+    let all = parts(schema, table);
     if key.is_empty() {
-        return keys(schema, table);
+        return all;
     }
     // Each part that has the key knows some of the keys of its items.
-    let mut found = BTreeMap::new();
-    for part in parts(schema, table) {
-        if let Some(items) = part.pointer(&format!("/properties/{key}/items")) {
-            found.extend(keys(schema, items));
-        }
-    }
-    found
+    let items = format!("/properties/{key}/items");
+    let items = all.into_iter().filter_map(|part| part.pointer(&items));
+    items.flat_map(|items| parts(schema, items)).collect()
 }
 
 /// The keys of a table, from all schemas that make it up.
-fn keys<'s>(schema: &'s Value, table: &'s Value) -> BTreeMap<&'s str, &'s Value> {
+fn keys<'s>(parts: &[&'s Value]) -> BTreeMap<&'s str, &'s Value> {
     let mut found = BTreeMap::new();
-    for part in parts(schema, table) {
+    for part in parts {
         let own = part.get("properties").and_then(Value::as_object).into_iter().flatten();
         found.extend(own.map(|(key, value)| (key.as_str(), value)));
     }
     found
+}
+
+/// Collects the definitions that a value refers to, directly or through others.
+fn reach<'s>(schema: &'s Value, value: &'s Value, found: &mut BTreeMap<&'s str, &'s Value>) {
+    match value {
+        Value::Object(map) => {
+            let name = map.get("$ref").and_then(Value::as_str);
+            if let Some(name) = name.filter(|name| !found.contains_key(name)) {
+                let target = followed(schema, value);
+                found.insert(name, target);
+                reach(schema, target, found);
+            }
+            let inner = map.iter().filter(|(key, _)| *key != "$defs");
+            inner.for_each(|(_, value)| reach(schema, value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| reach(schema, item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The schemas that make up a table, with references followed.
@@ -166,4 +197,22 @@ fn default(value: &Value) -> String {
         Some(Value::Object(_) | Value::Array(_)) => "see below".to_owned(),
         Some(plain) => format!("`{plain}`"),
     }
+}
+
+/// The lists of texts that are defaults and too long for the table, as a person would write them.
+fn lists(keys: &BTreeMap<&str, &Value>) -> String {
+    let mut out = String::new();
+    for (key, value) in keys {
+        let list = value.get("default").and_then(Value::as_array).into_iter().flatten();
+        let items: Vec<String> =
+            list.filter(|item| item.is_string()).map(|item| format!("    {item},\n")).collect();
+        if !items.is_empty() {
+            let _ = write!(
+                out,
+                "\nThe default of `{key}`:\n\n```toml\n{key} = [\n{}]\n```\n",
+                items.concat()
+            );
+        }
+    }
+    out
 }

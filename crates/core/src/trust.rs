@@ -85,7 +85,7 @@ pub enum ReleaseRefusal {
     )]
     NeverLabelled,
     /// The label was removed again.
-    #[error("the ready label was removed by {} at {at}", name(.by.as_ref()))]
+    #[error("the ready label was removed by {} at {}", name(.by.as_ref()), second(*.at))]
     LabelOff {
         /// Who removed it, if known.
         by: Option<Actor>,
@@ -97,7 +97,7 @@ pub enum ReleaseRefusal {
     #[error("the ready label is not on the issue any more, and no event shows who removed it")]
     LabelGone,
     /// The tracker does not say who added the label.
-    #[error("the tracker does not say who added the ready label at {at}")]
+    #[error("the tracker does not say who added the ready label at {}", second(*.at))]
     Unattributed {
         /// When it was added.
         at: At,
@@ -119,7 +119,7 @@ pub enum ReleaseRefusal {
         why: Distrust,
     },
     /// The text was changed afterwards by somebody who is not trusted.
-    #[error("the {what} was changed at {at}, after the release, by {}; a trusted person must take the ready label off and put it on again", editor(.by.as_ref()))]
+    #[error("the {what} was changed at {}, after the release, by {}; a trusted person must take the ready label off and put it on again", second(*.at), editor(.by.as_ref()))]
     Edited {
         /// What was changed.
         what: Part,
@@ -370,6 +370,11 @@ fn name(actor: Option<&Actor>) -> String {
         Some(actor) => format!("{} (id {})", actor.login, actor.id),
         None => "an unknown account".to_owned(),
     }
+}
+
+/// A moment, to the second, in UTC.
+fn second(at: At) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 fn editor(by: Option<&Editor>) -> String {

@@ -47,7 +47,7 @@ impl Out {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
             json,
-            paint: paint(out),
+            paint: paint(out).within(width().filter(|_| out)),
             paint_err: paint(err),
             progress: MultiProgress::new(),
             live: err && out && !json && !dumb,
@@ -171,6 +171,12 @@ impl Out {
             self.complain(&format!("{word} {error}"));
         }
     }
+}
+
+/// The width of the terminal at standard output; none if it has none, or does not say it.
+fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
 /// Writes log lines on standard error, above the live part.

@@ -568,6 +568,7 @@ fn diff() -> Value {
             ("issue", text()),
             ("base", text()),
             ("commit", text()),
+            ("commits", list(text())),
             ("landed", flag()),
             ("patch", text()),
         ],

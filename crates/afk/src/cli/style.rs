@@ -1,13 +1,16 @@
-//! Colours and marks. The words of the output are the same with and without colour.
+//! Colours, marks and the width of lines. The words of the output are the same with and without
+//! colour; tables are cut to the width of a terminal.
 
 use std::fmt::Display;
 
 use owo_colors::{OwoColorize, Style};
 
-/// Whether output may be coloured.
+/// Whether output may be coloured, and how wide it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Paint {
     on: bool,
+    /// The terminal's width, in columns; none if the output goes elsewhere.
+    width: Option<usize>,
 }
 
 /// The state of a line in a list.
@@ -28,10 +31,21 @@ pub(super) enum Mark {
 impl Paint {
     /// Output without colour.
     #[cfg(test)]
-    pub(super) const PLAIN: Self = Self { on: false };
+    pub(super) const PLAIN: Self = Self::new(false);
 
+    /// Output that is not cut to any width.
     pub(super) const fn new(on: bool) -> Self {
-        Self { on }
+        Self { on, width: None }
+    }
+
+    /// The same for a terminal of that width, if there is one.
+    pub(super) const fn within(self, width: Option<usize>) -> Self {
+        Self { width, ..self }
+    }
+
+    /// The terminal's width, in columns; none if the output goes elsewhere.
+    pub(super) const fn width(self) -> Option<usize> {
+        self.width
     }
 
     /// Whether output is coloured.

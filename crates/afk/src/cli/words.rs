@@ -5,6 +5,9 @@ use std::time::Duration;
 pub(super) use afk_app::words::{between, line, printable};
 use afk_core::ids::At;
 
+/// The width to which a column of texts is cut at least, in characters.
+const LEAST_COLUMN: usize = 12;
+
 /// A duration in its two largest units: `42s`, `3m 05s`, `2h 10m`, `3d 4h`.
 pub(super) fn duration(length: Duration) -> String {
     let s = length.as_secs();
@@ -49,16 +52,46 @@ pub(super) fn columns<const N: usize>(
     heading: Option<[&str; N]>,
     rows: &[[String; N]],
 ) -> Vec<String> {
+    columns_within(None, &[], heading, rows)
+}
+
+/// Does the same for a terminal of that width, if there is one: where the lines are longer, the
+/// columns `texts` are cut, which hold no name that a person would copy.
+pub(super) fn columns_within<const N: usize>(
+    width: Option<usize>,
+    texts: &[usize],
+    heading: Option<[&str; N]>,
+    rows: &[[String; N]],
+) -> Vec<String> {
     let heading = heading.map(|names| names.map(str::to_owned));
     let all: Vec<&[String; N]> = heading.iter().chain(rows).collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });
-    let line = |row: &&[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+    let widths = width.map_or(widths, |width| narrowed(widths, width, texts));
+    let whole = |row: &&[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| {
+            let cut = (cell.chars().count() > width).then(|| line(cell, width));
+            format!("{:<width$}", cut.as_ref().unwrap_or(cell))
+        });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    all.iter().map(line).collect()
+    all.iter().map(whole).collect()
+}
+
+/// The widths of columns that fit into lines of `limit` characters, as far as `texts` can be cut:
+/// the widest of them first.
+fn narrowed<const N: usize>(mut widths: [usize; N], limit: usize, texts: &[usize]) -> [usize; N] {
+    let gaps = 2 * N.saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > limit {
+        let all = widths.iter_mut().enumerate();
+        let long = all.filter(|(n, width)| texts.contains(n) && **width > LEAST_COLUMN);
+        match long.max_by_key(|(_, width)| **width) {
+            Some((_, width)) => *width -= 1,
+            None => break,
+        }
+    }
+    widths
 }
 
 #[cfg(test)]
@@ -92,5 +125,16 @@ mod tests {
     fn columns_line_up_and_end_without_blanks() {
         let rows = [["a".to_owned(), "x".to_owned()], ["ccc".to_owned(), String::new()]];
         assert_eq!(columns(Some(["N", "LAST"]), &rows), ["N    LAST", "a    x", "ccc"]);
+    }
+
+    #[test]
+    fn texts_are_cut_to_the_terminal_and_names_are_not() {
+        let row = ["o/a-long-name#7", "three attempts were refused", "Move the door"];
+        let rows = [row.map(str::to_owned)];
+        let shown = |width| columns_within(width, &[1, 2], None, &rows).concat();
+        assert_eq!(shown(None), row.join("  "));
+        assert_eq!(shown(Some(200)), row.join("  "));
+        assert_eq!(shown(Some(50)), "o/a-long-name#7  three attempts we…  Move the door");
+        assert_eq!(shown(Some(10)), "o/a-long-name#7  three attem…  Move the do…");
     }
 }

@@ -300,6 +300,14 @@ fn wrong_use_says_what_would_be_right() {
     machine.config(&machine.scripted(REPO));
     machine.refused(&["explain", "o/web#1"], 2, &["no issue o/web#1"]);
     machine.refused(&["run", "o/web#1"], 2, &["no issue o/web#1"]);
+    // Where others are configured, a name is more likely mistyped than new.
+    machine.refused(&["explain", "o/webb#1"], 2, &["not configured; did you mean o/web?"]);
+    machine.refused(&["explain", "p/web#1"], 2, &["not configured; did you mean o/web?"]);
+    machine.refused(&["explain", "o/api#1"], 2, &["configured: o/web. `afk enroll`"]);
+    machine.refused(&["enroll", "o/webb"], 2, &["did you mean o/web?", "--remote PATH-OR-URL"]);
+    machine.refused(&["explain", "web#1"], 2, &["lacks its owner: did you mean o/web#1?"]);
+    machine.refused(&["freeze", "web"], 2, &["lacks its owner: did you mean o/web?"]);
+    machine.refused(&["explain", "web"], 2, &["owner/name#7", "its number is enough"]);
 }
 
 #[test]

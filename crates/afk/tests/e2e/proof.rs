@@ -68,6 +68,8 @@ fn three_refusals_hand_the_issue_to_a_person() {
     world.handed_over(&ended, &["pass without the change", "refused 3 times"]);
     world.nothing_landed();
     assert_eq!(ended.view["attempts"], 3);
+    let setback = ended.view["setback"].as_str().unwrap();
+    assert!(setback.ends_with("fails for the lack of it"), "{setback}");
     assert_eq!(refusal(&ended.evidence), "vacuous");
     let red = ended.codes().into_iter().find(|(role, ..)| role == "red").unwrap();
     assert_eq!(red.2, Some(0), "the vacuous test passes on the base");
@@ -469,6 +471,18 @@ fn a_landed_commit_that_ci_refuses_is_fixed_forward() {
     assert_eq!(ended.view["fix_forwards"], 1);
     assert_eq!(git(&world.origin(), &["rev-list", "--count", "main"]), "3");
     assert_eq!(ended.evidence["reds"][0]["attribution"], "ours");
+    // The whole change is shown, which is both commits.
+    let change = world.json(&["diff", &ended.issue]);
+    assert_eq!(change["commits"].as_array().unwrap().len(), 2, "{change}");
+    assert_eq!((&change["landed"], &change["commit"]), (&true.into(), &world.head().into()));
+    let patch = world.afk(&["diff", &ended.issue]).ended(0).out;
+    let (added, removed) = (patch.find("\n+# TODO"), patch.find("\n-# TODO"));
+    assert!(added.is_some() && removed > added, "{patch}");
+    let stat = world.afk(&["diff", &ended.issue, "--stat"]).ended(0).out;
+    for commit in change["commits"].as_array().unwrap() {
+        let commit = &commit.as_str().unwrap()[..8];
+        assert!(stat.lines().any(|line| line.starts_with(commit)), "{commit}: {stat}");
+    }
 }
 
 /// The reason of a refused proof.

@@ -145,6 +145,10 @@ fn what_is_written_wrongly_is_named_with_its_place() {
             format!("{}{ci}", head.replace("[\"sh\", \"test.sh\"]", "\"sh test.sh\"")),
         ),
         ("no stages", head.to_owned()),
+        (
+            "a stage's command as a line",
+            format!("{head}stages = [{{ name = \"ci\", command = \"sh ci.sh\" }}]\n"),
+        ),
         ("an empty command", repo("hooks = { before_run = [] }\n")),
         ("an agent that is not there", repo("agent = \"claud\"\n")),
         ("a tracker that is not there", repo("tracker = \"jira\"\n")),

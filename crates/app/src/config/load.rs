@@ -280,7 +280,7 @@ fn read_patterns<T: Compose>(draft: &mut Draft) {
                 path.pop();
             }
             let [_, _, rest @ ..] = path.as_slice() else { break };
-            let what = describe(&error.inner().to_string(), get(&tree, &path));
+            let what = describe(&error.inner().to_string(), &path, get(&tree, &path));
             let key: Vec<_> = [REPOS_LIKE, &pattern]
                 .map(str::to_owned)
                 .into_iter()
@@ -319,10 +319,11 @@ fn deserialize<T: Compose>(draft: &mut Draft) -> Option<T> {
         }
         let message = error.inner().to_string();
         let missing = message.strip_prefix("missing field `").map(|key| key.trim_end_matches('`'));
-        let known = missing.is_some_and(|key| {
-            taken.iter().any(|one| one.split_last() == Some((&key.to_owned(), path.as_slice())))
-        });
-        let what = describe(&message, get(&tree, &path));
+        // A list was taken out whole, whichever of its items was wrong.
+        let below = |one: &Vec<String>| one.strip_prefix(path.as_slice())?.first().cloned();
+        let known = missing
+            .is_some_and(|key| taken.iter().filter_map(below).any(|word| word.as_str() == key));
+        let what = describe(&message, &path, get(&tree, &path));
         let problem = draft.places.problem(&path, what);
         // A problem in a pattern is reported once, not once for each repo.
         if !known && !draft.problems.contains(&problem) {
@@ -368,12 +369,18 @@ const NEEDED: [(&str, &str); 3] = [
     ("stages", "[{ name = \"ci\", command = [\"make\", \"test\"] }]"),
 ];
 
+/// The keys whose value is a command, besides `verify`, which says so itself.
+const COMMANDS: [&str; 7] =
+    ["command", "fetch", "build", "after_create", "before_run", "after_run", "before_remove"];
+
 /// The values of a flag, in words.
 const FLAG: &str = "true or false";
+/// A list, in words.
+const LIST: &str = "a list";
 
 /// Rephrases an error of serde. It quotes what it found, which may be a misplaced secret: only what
 /// was expected is kept, because that text comes from our code.
-fn describe(message: &str, found: Option<&Value>) -> String {
+fn describe(message: &str, path: &[String], found: Option<&Value>) -> String {
     if let Some(key) = message.strip_prefix("missing field `") {
         let key = key.trim_end_matches('`');
         let such_as = NEEDED.iter().find(|(needed, _)| *needed == key);
@@ -386,6 +393,9 @@ fn describe(message: &str, found: Option<&Value>) -> String {
         Some(expected) if begins(&["invalid type: "]) => match found {
             Some(Value::String(_)) if expected == FLAG => {
                 format!("must be {FLAG}, without quotes; found text")
+            }
+            Some(Value::String(_)) if expected == LIST && is_command(path) => {
+                "must be a list such as [\"sh\", \"ci.sh\"]".to_owned()
             }
             Some(value) => format!("must be {expected}; found {}", name_of(value)),
             None => format!("must be {expected}"),
@@ -401,6 +411,10 @@ fn describe(message: &str, found: Option<&Value>) -> String {
         }
         Some(_) | None => "is not valid: `afk config schema` prints what is".to_owned(),
     }
+}
+
+fn is_command(path: &[String]) -> bool {
+    path.last().is_some_and(|key| COMMANDS.contains(&key.as_str()))
 }
 
 fn name_of(value: &Value) -> &'static str {
@@ -422,7 +436,7 @@ fn in_words(expected: &str) -> &str {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
-        "a sequence" | "a set" => "a list",
+        "a sequence" | "a set" => LIST,
         "a boolean" => FLAG,
         "a string" => "text",
         "a map" => "a table",

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use env::has_mounted;
 pub(crate) use load::read_text;
+pub(crate) use schema::nearest;
 
 pub use composed::{AppSettings, Config, DOORBELLS, HttpSettings, LOCAL_TRACKER, is_local, stages};
 pub use fleet::included;

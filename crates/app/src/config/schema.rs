@@ -151,7 +151,7 @@ impl<'a> Node<'a> {
 }
 
 /// The one of `known` that `given` was most likely meant to be; none if none is similar.
-pub(super) fn nearest<'k>(
+pub(crate) fn nearest<'k>(
     given: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {

@@ -6,7 +6,7 @@ use afk_core::change::Diff;
 use afk_core::config::{Landing, Repo};
 use afk_core::gates::{Dispatcher, Gate, GateVerdict};
 use afk_core::ids::{AdapterName, Oid, RepoName};
-use afk_core::proof::{PathClass, Verify};
+use afk_core::proof::{PathClass, ProofPolicyConfig, Verify};
 use afk_core::shared::Shared;
 use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
@@ -239,9 +239,13 @@ fn tests(name: &RepoName, repo: &Repo, files: &Diff) -> Finding {
     let is_test = |path| policy.class(path) == PathClass::Test;
     match files.changes.iter().filter(|change| is_test(&change.path)).count() {
         0 => check.warning(
-            "no file matches proof.tests",
-            "the proof of tests inside source files is weaker; if there are test files, correct \
-             proof.tests",
+            if repo.proof.tests == ProofPolicyConfig::default().tests {
+                "no file looks like a test (such as tests/** or *.test.js)"
+            } else {
+                "no file matches proof.tests"
+            },
+            "if yours are elsewhere, name them: proof.tests = [\"t/**\"]; if they are inside source \
+             files, the proof is weaker",
         ),
         1 => check.ok("1 file matches proof.tests"),
         n => check.ok(format!("{n} files match proof.tests")),

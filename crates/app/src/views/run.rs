@@ -7,6 +7,7 @@ use afk_core::config::Policy;
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::phase::Phase;
 use afk_core::plan::{End, TurnCause};
+use afk_core::proof::{ProofReport, RunResult};
 use afk_core::run::{AgentNeed, Candidate, Question, Run, TurnEnd};
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
@@ -250,12 +251,9 @@ fn next(end: End, issue: &IssueRef, policy: &Policy) -> Option<String> {
     let again = release_again(policy, issue);
     match end {
         End::Done | End::Withdrawn => None,
-        End::NeedsHuman => {
-            Some(format!("fix what stopped it, then {again}; `afk show {issue}` has the details"))
-        }
+        End::NeedsHuman => Some(format!("fix what stopped it, then {again}")),
         End::Frozen => Some(format!(
-            "fix the default branch, then `afk unfreeze {}`, and {again} if the issue is still \
-             open; `afk show {issue}` has the details",
+            "fix the default branch, then `afk unfreeze {}`, and {again} if the issue is still open",
             issue.repo
         )),
     }
@@ -273,7 +271,12 @@ fn setback(run: &Run) -> Option<String> {
     run.attempts.iter().rev().find_map(|attempt| {
         if let Some(refused) = &attempt.refused {
             let what = format!("refused: {}", line(&refused.detail, 200));
-            return Some(told(what, Some(&refused.output)));
+            // Where the fault is that the tests pass, their last line shows nothing.
+            let proof = attempt.candidates.last().and_then(|one| one.proof.as_ref());
+            let passed = proof
+                .and_then(ProofReport::decisive_run)
+                .is_some_and(|run| run.result == RunResult::Passed);
+            return Some(told(what, (!passed).then_some(refused.output.as_str())));
         }
         if attempt.candidates.is_empty() && !attempt.dirty.is_empty() {
             let paths: Vec<String> = attempt.dirty.iter().map(|path| line(path, 80)).collect();

@@ -31,6 +31,16 @@ impl Evidence {
         out
     }
 
+    /// Whether `text` is the evidence as this version or an earlier one rendered it.
+    pub fn is_rendered_as(&self, text: &str) -> bool {
+        let now = self.to_markdown();
+        let earlier = || {
+            let all = now.replacen("\n- from base to candidate: ", "\n- ", 1);
+            all.replace("] printed nothing.\n", "] printed:\n\n")
+        };
+        text == now || text == earlier()
+    }
+
     fn write_release(&self, out: &mut String) {
         out.push_str("\n## Release\n\n");
         let Some(release) = &self.release else {
@@ -73,7 +83,9 @@ impl Evidence {
         );
         if let Some(diff) = &self.diff {
             let files = count(diff.files, "file");
-            let _ = writeln!(out, "- {files}, +{} −{}", diff.added, diff.removed);
+            // Not the whole change, if a commit before it landed and was fixed forward.
+            let (added, removed) = (diff.added, diff.removed);
+            let _ = writeln!(out, "- from base to candidate: {files}, +{added} −{removed}");
         }
         match &self.guardrails {
             None => out.push_str("- guardrails: not checked\n"),
@@ -110,9 +122,10 @@ impl Evidence {
         for group in &groups {
             let Some(run) = group.runs.first() else { continue };
             let (role, which) = (run.role, group.which());
-            let (tree, argv) = (&run.tree, &run.argv);
-            let _ = writeln!(out, "\nOn {role}{which} (tree {tree}), {argv:?} printed:\n");
-            for line in tail(&run.tail).lines() {
+            let (tree, argv, printed) = (&run.tree, &run.argv, tail(&run.tail));
+            let what = if printed.is_empty() { " nothing." } else { ":\n" };
+            let _ = writeln!(out, "\nOn {role}{which} (tree {tree}), {argv:?} printed{what}");
+            for line in printed.lines() {
                 let _ = writeln!(out, "    {line}");
             }
         }

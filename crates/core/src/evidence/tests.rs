@@ -168,7 +168,20 @@ fn one_turn_and_one_file_are_singular() {
     evidence.effort.as_mut().unwrap().turns = 1;
     evidence.diff.as_mut().unwrap().files = 1;
     let text = evidence.to_markdown();
-    assert!(text.contains("- 1 turn, $1.23") && text.contains("- 1 file, +10"), "{text}");
+    assert!(text.contains("- 1 turn, $1.23") && text.contains(": 1 file, +10"), "{text}");
+}
+
+#[test]
+fn a_run_that_printed_nothing_is_said_to_have_done_so() {
+    let mut evidence = whole();
+    evidence.proof.as_mut().unwrap().runs[0].tail = String::new();
+    let text = evidence.to_markdown();
+    assert!(text.contains("[\"make\", \"check\"] printed nothing.\n\n## Verdict"), "{text}");
+    // Earlier versions said less, and what they wrote is still accepted.
+    let earlier = text.replace("printed nothing.\n", "printed:\n\n");
+    let earlier = earlier.replace("from base to candidate: ", "");
+    assert!(evidence.is_rendered_as(&text) && evidence.is_rendered_as(&earlier));
+    assert!(!evidence.is_rendered_as(&earlier.replace("2 files", "3 files")));
 }
 
 #[test]
@@ -181,7 +194,7 @@ fn people_can_read_it() {
          Complete: the issue may be closed on this.\n\n## Release\n\n\
          - ann (account 42, permission write), by the label ready-for-agent, \
          at 2026-03-01T10:00:00Z\n- pinned text: sha256 {pinned}\n\n## Change\n\n\
-         - base {a}\n- candidate {b}\n- landed {b}\n- 2 files, +10 −1\n\
+         - base {a}\n- candidate {b}\n- landed {b}\n- from base to candidate: 2 files, +10 −1\n\
          - guardrails: none breached\n\n## Proof\n\n\
          proven: the base passes, its tests fail without the change and pass with it\n\n\
          What was run:\n\n- the candidate: passes, in 1.5 s (tree cccccccc)\n\n\

@@ -404,6 +404,10 @@ impl fmt::Display for Why<'_> {
                 if request_id.is_some() { f.write_str(", by a comment") } else { Ok(()) }
             }
             Self::Released(Trust::Refused { why }) => why.fmt(f),
+            Self::Distrusted(why) if matches!(why, ReleaseRefusal::LabelOff { .. }) => write!(
+                f,
+                "{why}; release it again with `afk issue label` or, after a run, `afk retry`"
+            ),
             Self::Distrusted(why) => why.fmt(f),
             Self::NoBlockers => f.write_str("it names none"),
             Self::BlockersClosed(count) => write!(f, "all {count} are closed"),

@@ -109,6 +109,16 @@ fn check(
 }
 
 #[test]
+fn a_label_that_was_taken_off_says_how_to_release_the_issue_again() {
+    let told = "by an unknown account at 1970-01-01 00:00:00Z; release it again with `afk issue \
+                label` or, after a run, `afk retry`";
+    check(Gate::Trust, GateVerdict::Failed, told, |_, _, _, m| {
+        let (by, at) = (None, At::UNIX_EPOCH);
+        m.trust = Fact::Known(Trust::Refused { why: ReleaseRefusal::LabelOff { by, at } });
+    });
+}
+
+#[test]
 fn every_gate_refuses_what_it_is_there_for() {
     use GateVerdict::{Failed, Passed, Unknown};
     check(Gate::KillSwitch, Passed, "off", |_, _, _, _| {});

@@ -319,6 +319,11 @@ impl ProofReport {
 
     /// Returns the end of the output that shows why the change is refused, if an output shows it.
     pub fn decisive_tail(&self) -> Option<&str> {
+        self.decisive_run().map(|run| run.tail.as_str())
+    }
+
+    /// Returns the run that shows why the change is refused, if one shows it.
+    pub fn decisive_run(&self) -> Option<&RunReport> {
         let (role, kind) = match &self.outcome {
             ProofOutcome::Accepted(_) => return None,
             ProofOutcome::Refused(refusal) => refusal.shown_by()?,
@@ -331,7 +336,7 @@ impl ProofReport {
         let kept = [TreeRole::KeptScripts, TreeRole::Kept, TreeRole::KeptWhole];
         let shown = kept.into_iter().filter(|_| role == TreeRole::Kept).find(fails);
         let role = shown.unwrap_or(role);
-        self.runs.iter().find(|r| (r.role, r.kind) == (role, kind)).map(|r| r.tail.as_str())
+        self.runs.iter().find(|r| (r.role, r.kind) == (role, kind))
     }
 }
 

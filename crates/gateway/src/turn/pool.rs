@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,8 @@ use crate::settings::WarmSettings;
 
 /// How long a process may take until it says that it is ready.
 const STARTING: Duration = Duration::from_secs(30);
+/// How much is logged of what a process said that did not start, in characters.
+const COMPLAINT_CHARS: usize = 300;
 /// How often the pool removes dead and old processes and starts new ones.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -168,7 +171,9 @@ impl Pool {
     /// Starts a process, waits until it is ready, and adds it to the pool.
     async fn start(&self, model: String) {
         let ready = tokio::select! {
-            ready = timeout(STARTING, ready(&self.0.cli, &model)) => ready.ok().flatten(),
+            ready = timeout(STARTING, ready(&self.0.cli, &model)) => ready.unwrap_or_else(|_| {
+                Err(format!("it was not ready within {} s", STARTING.as_secs()))
+            }),
             () = self.0.stop.cancelled() => return,
         };
         let now = self.0.begun.elapsed();
@@ -177,14 +182,14 @@ impl Pool {
         let waiting = models.entry(model.clone()).or_default();
         waiting.starting = waiting.starting.saturating_sub(1);
         match ready {
-            Some(live) if !self.0.stop.is_cancelled() => {
+            Ok(live) if !self.0.stop.is_cancelled() => {
                 sizing.succeeded();
                 waiting.idle.push((now, live));
             }
-            Some(_) => {}
-            None => {
+            Ok(_) => {}
+            Err(why) => {
                 sizing.failed(now);
-                tracing::warn!(model, "a waiting process of the CLI did not start");
+                tracing::warn!(model, error = why, "a waiting process of the CLI did not start");
             }
         }
     }
@@ -208,12 +213,41 @@ pub(crate) fn spec(model: &str) -> TurnSpec {
     }
 }
 
-async fn ready(cli: &Cli, model: &str) -> Option<Live> {
-    let mut live = cli.start_warm(&spec(model)).ok()?;
+/// Starts a process and waits until it is ready; an error says why it did not become so.
+async fn ready(cli: &Cli, model: &str) -> Result<Live, String> {
+    let mut live = cli.start_warm(&spec(model)).map_err(|error| error.to_string())?;
     while !live.transcript.is_ready() {
         if live.read(|_| {}).await == Progress::Over {
-            return None;
+            let exit = live.ended().await;
+            let said = masked(live.complaint().await, &cli.around.credentials);
+            return Err(if said.is_empty() { exit.to_string() } else { format!("{exit}: {said}") });
         }
     }
-    Some(live)
+    Ok(live)
+}
+
+/// What a process said, fit for a log: cut short, and without the secrets that it was given.
+fn masked(mut said: String, credentials: &[(String, SecretString)]) -> String {
+    for (_, secret) in credentials {
+        let secret = secret.expose_secret();
+        if !secret.is_empty() {
+            said = said.replace(secret, "***");
+        }
+    }
+    said.chars().take(COMPLAINT_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_logged_of_a_process_has_no_secret_and_an_end() {
+        let secrets: [(String, SecretString); 2] =
+            [("KEY".to_owned(), "s3cret".into()), ("NONE".to_owned(), "".into())];
+        let said = format!("error: s3cret is no key {}", "x".repeat(COMPLAINT_CHARS));
+        let logged = masked(said, &secrets);
+        assert!(logged.starts_with("error: *** is no key xxx"), "{logged}");
+        assert_eq!(logged.chars().count(), COMPLAINT_CHARS);
+    }
 }

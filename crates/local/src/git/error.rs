@@ -13,7 +13,7 @@ use afk_engine::ports::PortError;
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// The `git` program cannot be started.
-    #[error("git was not found at {binary}: install git {need} or newer, or set its path", need = super::command::OLDEST)]
+    #[error("git was not found: install git {need} or newer", need = super::command::OLDEST)]
     NotFound {
         /// The program that was tried.
         binary: PathBuf,

@@ -73,7 +73,7 @@ pub(in crate::cli) enum Command {
     /// run as it is; the next `run` or `tick` continues it.
     #[command(after_help = examples::RUN)]
     Run {
-        /// The issue
+        /// The issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
@@ -129,18 +129,18 @@ pub(in crate::cli) enum Command {
     /// Takes a run's id, a prefix of one, or an issue (its newest run).
     #[command(after_help = examples::SHOW)]
     Show {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Show what a run changes, as a patch
     ///
-    /// Shows the commit that landed or, if none has landed, the newest one that was tested. The
-    /// commit is read from this machine's mirror of the repository. Exits with 1 if there is no
-    /// commit yet.
+    /// Shows what landed, commit by commit, or, if nothing has landed, the newest commit that was
+    /// tested. Commits are read from this machine's mirror of the repository. Exits with 1 if there
+    /// is no commit yet.
     #[command(after_help = examples::DIFF)]
     Diff {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// Show only the names of the changed files, and the number of changed lines in each
@@ -176,7 +176,7 @@ pub(in crate::cli) enum Command {
     /// their stages are followed to their verdict.
     #[command(after_help = examples::STOP)]
     Stop {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
@@ -187,7 +187,7 @@ pub(in crate::cli) enum Command {
     /// goes on, and every gate is queried as usual.
     #[command(after_help = examples::RETRY)]
     Retry {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
@@ -200,7 +200,7 @@ pub(in crate::cli) enum Command {
     /// the issue has no such label.
     #[command(after_help = examples::RELEASE)]
     Release {
-        /// The issue
+        /// The issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
@@ -210,7 +210,7 @@ pub(in crate::cli) enum Command {
     /// neither a retry nor an attempt.
     #[command(after_help = examples::SAY)]
     Say {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The message; `-` reads standard input
@@ -222,7 +222,7 @@ pub(in crate::cli) enum Command {
     /// the agent is told to decide by itself. `afk show` lists open questions and their deadlines.
     #[command(after_help = examples::ANSWER)]
     Answer {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The answer; `-` reads standard input
@@ -237,7 +237,7 @@ pub(in crate::cli) enum Command {
     /// and their deadlines.
     #[command(after_help = examples::ALLOW)]
     Allow {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         #[command(flatten)]
@@ -248,7 +248,7 @@ pub(in crate::cli) enum Command {
     /// The agent gets your reason and continues without the permission.
     #[command(after_help = examples::DENY)]
     Deny {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The reason, for the agent; `-` reads standard input
@@ -263,7 +263,7 @@ pub(in crate::cli) enum Command {
     /// turn keeps the limit it started with.
     #[command(after_help = examples::BUDGET)]
     Budget {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The run's total budget, in US dollars
@@ -277,7 +277,7 @@ pub(in crate::cli) enum Command {
     /// refuses or cannot be decided.
     #[command(after_help = examples::EXPLAIN)]
     Explain {
-        /// The issue
+        /// The issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
@@ -294,7 +294,7 @@ pub(in crate::cli) enum Command {
     /// with this binary. Only reads. Exits with 0 if nothing differs, otherwise with 1.
     #[command(after_help = examples::REPLAY)]
     Replay {
-        /// The run or its issue
+        /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
         #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },

@@ -10,7 +10,7 @@ use super::examples;
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(in crate::cli) struct EvidenceArgs {
-    /// The run or its issue
+    /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
     #[arg(value_name = "RUN|OWNER/NAME#N", required = true)]
     pub(in crate::cli) run: Option<String>,
     /// Print a document that other programs can verify, instead of Markdown

@@ -120,7 +120,7 @@ impl IssueCommand {
 /// An issue's name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IssueArg {
-    /// The issue
+    /// The issue, such as o/web#7; in a clone of its repository the number is enough
     #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
     pub(crate) issue: String,
 }

@@ -9,7 +9,7 @@ use crate::cli::complete;
 /// Which transcript, and how much of it.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct LogsArgs {
-    /// The run or its issue
+    /// The run or its issue, such as o/web#7; in a clone of its repository the number is enough
     #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
     pub(in crate::cli) run: String,
     /// Go on printing, also of later turns, until the run is settled

@@ -110,7 +110,7 @@ async fn table(
     let found = found.unwrap_or_else(|| FoundRepo::named(repo.clone())).with(given);
     let missing = found.missing();
     if !missing.is_empty() {
-        return Err(Error::invalid(incomplete(&found, path, is_here, &missing)));
+        return Err(Error::invalid(incomplete(&found, path, config, is_here, &missing)));
     }
     let known = config.executors();
     if found.agent.parse().is_ok_and(|agent: AdapterName| !known.contains(&agent)) {
@@ -138,7 +138,13 @@ async fn table(
 }
 
 /// Why a repo cannot be enrolled yet, and which options are missing.
-fn incomplete(found: &FoundRepo, path: &Path, is_here: bool, missing: &[&str]) -> String {
+fn incomplete(
+    found: &FoundRepo,
+    path: &Path,
+    config: &Config,
+    is_here: bool,
+    missing: &[&str],
+) -> String {
     let repo = &found.name;
     if !is_here {
         let why = if path.exists() {
@@ -146,7 +152,7 @@ fn incomplete(found: &FoundRepo, path: &Path, is_here: bool, missing: &[&str]) -
         } else {
             "there is no configuration file yet".to_owned()
         };
-        return not_configured(repo, &why);
+        return not_configured(repo, config, &why);
     }
     let what = |flag: &&str| match *flag {
         "--remote" => found.why_no_remote(),

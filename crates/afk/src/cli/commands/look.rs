@@ -85,7 +85,7 @@ pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) 
     let row = |one: &StoredRun| (one.run.admitted_at, RunView::new(&one.run, policy, None, at));
     let rows: Vec<_> = found.iter().map(row).collect();
     let views: Vec<_> = rows.iter().map(|(_, view)| view).collect();
-    context.out.result(&json!({ "runs": views }), |_| render::runs(&rows, at))?;
+    context.out.result(&json!({ "runs": views }), |paint| render::runs(&rows, at, paint))?;
     operator.store.close().await;
     Ok(Exit::Done)
 }

@@ -170,7 +170,7 @@ fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
     match fs::read_to_string(&beside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Check::of(what, Some(format!("it cannot be read: {error}")))),
-        Ok(text) if text == bundle.evidence.to_markdown() => Some(Check::of(what, None)),
+        Ok(text) if bundle.evidence.is_rendered_as(&text) => Some(Check::of(what, None)),
         // The bundle is as sound as before; only its text for people would be worded differently
         // now.
         Ok(_) if bundle.predates_durations() => Some(Check::unknown(

@@ -4,7 +4,7 @@ use afk_core::ids::{Actor, At};
 use afk_core::issue::{Comment, Issue, IssueChange, IssueEvent};
 
 use crate::cli::style::Paint;
-use crate::cli::words::{ago, columns, line, moment, printable};
+use crate::cli::words::{ago, columns_within, line, moment, printable};
 
 /// A table of issues, a line each; `closed` says whether closed ones were looked for, too.
 pub(crate) fn issues(all: &[Issue], closed: bool, paint: Paint) -> String {
@@ -22,7 +22,8 @@ pub(crate) fn issues(all: &[Issue], closed: bool, paint: Paint) -> String {
             [issue.issue.to_string(), state.to_owned(), labels(issue), line(&issue.title, 72)]
         })
         .collect();
-    columns(Some(["ISSUE", "STATE", "LABELS", "TITLE"]), &rows).join("\n")
+    let heading = ["ISSUE", "STATE", "LABELS", "TITLE"];
+    columns_within(paint.width(), &[2, 3], Some(heading), &rows).join("\n")
 }
 
 /// One issue with its events and comments.

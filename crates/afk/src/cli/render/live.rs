@@ -79,7 +79,7 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
             let why = now.why.as_deref().unwrap_or_default();
             say(format!("{}: {}", outcome(end), line(why, 300)));
             if let Some(next) = &now.next {
-                say(format!("next: {next}"));
+                say(format!("next: {next}; `afk show {issue}` has the details"));
             }
         }
         _ if before.waits_for != now.waits_for && now.outcome.is_none() => {

@@ -9,7 +9,7 @@ use afk_engine::ports::SwitchState;
 
 use super::explain::refused_by;
 use crate::cli::style::{Mark, Paint};
-use crate::cli::words::{ago, columns, count, duration, line, moment};
+use crate::cli::words::{ago, columns_within, count, duration, line, moment};
 
 /// The switches, the live runs, the issues that wait, and where everything is. Without a `valid`
 /// configuration its kill switch and its allowlist are not known.
@@ -19,7 +19,7 @@ pub(crate) fn status(now: &Status, valid: bool, paint: Paint) -> String {
     out.push(String::new());
     runs(&now.runs, paint, &mut out);
     out.push(String::new());
-    handed_back(now, &mut out);
+    handed_back(now, paint, &mut out);
     ready(now, paint, &mut out);
     silent_doorbells(now, paint, &mut out);
     forges(now, paint, &mut out);
@@ -106,7 +106,7 @@ fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
             ]
         })
         .collect();
-    out.extend(columns(Some(heading), &rows));
+    out.extend(columns_within(paint.width(), &[1, 6], Some(heading), &rows));
     for (run, link) in runs.iter().filter_map(|run| Some((run, run.thread_link.as_ref()?))) {
         out.push(format!("  {} can be watched at {}", run.issue, line(link, 200)));
     }
@@ -152,7 +152,7 @@ fn forges(now: &Status, paint: Paint, out: &mut Vec<String>) {
     }
 }
 
-fn handed_back(now: &Status, out: &mut Vec<String>) {
+fn handed_back(now: &Status, paint: Paint, out: &mut Vec<String>) {
     let rows: Vec<_> = now
         .handed_back
         .iter()
@@ -162,7 +162,8 @@ fn handed_back(now: &Status, out: &mut Vec<String>) {
         })
         .collect();
     if !rows.is_empty() {
-        out.extend(columns(Some(["NEEDS A HUMAN", "SINCE", "WHY", "TITLE"]), &rows));
+        let heading = ["NEEDS A HUMAN", "SINCE", "WHY", "TITLE"];
+        out.extend(columns_within(paint.width(), &[2, 3], Some(heading), &rows));
         out.push(
             "`afk show ISSUE` shows the details; run `afk retry ISSUE` once the cause is fixed"
                 .to_owned(),
@@ -189,7 +190,8 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
         })
         .collect();
     if !rows.is_empty() {
-        out.extend(columns(Some(["READY", "HELD", "TITLE"]), &rows));
+        let heading = ["READY", "HELD", "TITLE"];
+        out.extend(columns_within(paint.width(), &[1, 2], Some(heading), &rows));
     }
     for why in missing(now) {
         out.push(format!("{} {}", paint.mark(Mark::No), line(why, 300)));
