@@ -161,3 +161,25 @@ fn the_doctor_reads_repositories_of_either_kind() {
         assert_eq!(found.next().unwrap()["state"], "ok", "{format}: {report:#}");
     }
 }
+
+#[test]
+fn an_issue_of_a_forge_is_not_made_here() {
+    let machine = Machine::new();
+    machine.config(&format!(
+        "[forges.github]\ntoken = {{ env = \"GITHUB_TOKEN\" }}\n\n{}",
+        REPO.replace("agent = ", "tracker = \"github\"\nagent = ")
+    ));
+    let where_it_is = ["on github, not here", "ready-for-agent", "afk run o/web#N"];
+    for args in [
+        &["issue", "new", "o/web", "Add a door", "--ready"][..],
+        &["issue", "list", "o/web"],
+        &["issue", "show", "o/web#1"],
+        &["issue", "label", "o/web#1"],
+        &["issue", "comment", "o/web#1", "Which side?"],
+        &["issue", "close", "o/web#1"],
+    ] {
+        machine.refused(args, 2, &where_it_is);
+    }
+    let all = machine.json(&["issue", "list", "--all"]).1;
+    assert_eq!(all, serde_json::json!({ "issues": [] }), "none is made");
+}
