@@ -183,3 +183,11 @@ fn an_issue_of_a_forge_is_not_made_here() {
     let all = machine.json(&["issue", "list", "--all"]).1;
     assert_eq!(all, serde_json::json!({ "issues": [] }), "none is made");
 }
+
+#[test]
+fn a_new_token_is_alone_on_standard_output() {
+    let machine = Machine::new();
+    let said = machine.afk(&["token", "new", "ci", "--scope", "jobs"]);
+    assert_eq!((said.code, said.out.lines().count()), (0, 1), "{}{}", said.out, said.err);
+    assert!(said.err.contains("it cannot be shown again"), "{}", said.err);
+}
