@@ -34,12 +34,15 @@ pub(super) struct EngineWatch {
     only: Option<RunId>,
     /// The runs to read: those that were live when last seen.
     known: Mutex<Vec<RunId>>,
+    /// How a person calls this program for these runs.
+    afk: String,
 }
 
 impl EngineWatch {
-    /// Watches all live runs, or `only` this one.
-    pub(super) fn new(engine: Engine, only: Option<RunId>) -> Self {
-        Self { engine, only, known: Mutex::new(only.into_iter().collect()) }
+    /// Watches all live runs, or `only` this one. `afk` is how a person calls this program for
+    /// them, with the configuration that they belong to.
+    pub(super) fn new(engine: Engine, only: Option<RunId>, afk: String) -> Self {
+        Self { engine, only, known: Mutex::new(only.into_iter().collect()), afk }
     }
 }
 
@@ -61,7 +64,9 @@ impl Watch for EngineWatch {
         let mut views = Vec::new();
         for id in &ids {
             if let Ok(Some(stored)) = ports.store.load(*id).await {
-                views.push(RunView::read(&self.engine, &stored.run).await);
+                let mut view = RunView::read(&self.engine, &stored.run).await;
+                view.next = view.next.map(|next| as_typed(&next, &self.afk));
+                views.push(view);
             }
         }
         let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);
@@ -69,6 +74,11 @@ impl Watch for EngineWatch {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = ids;
         views
     }
+}
+
+/// A hint in which commands are written as `afk` is called, such as with its configuration file.
+pub(super) fn as_typed(hint: &str, afk: &str) -> String {
+    hint.replace("`afk ", &format!("`{afk} "))
 }
 
 /// Awaits `work`, and shows what `watch` reads until it is done.
@@ -146,4 +156,20 @@ fn console_width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
     // A terminal that does not know its size reports 0.
     size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_the_configuration_of_its_runs() {
+        let hint = "fix what stopped it, then `afk retry o/r#1`; `afk show o/r#1` has the details";
+        assert_eq!(as_typed(hint, "afk"), hint);
+        assert_eq!(
+            as_typed(hint, "afk --config /d/afk.toml"),
+            "fix what stopped it, then `afk --config /d/afk.toml retry o/r#1`; \
+             `afk --config /d/afk.toml show o/r#1` has the details"
+        );
+    }
 }

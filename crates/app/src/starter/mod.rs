@@ -150,9 +150,10 @@ impl FoundRepo {
         }
     }
 
-    /// The command that adds its table, with the options for what was not found.
-    pub fn enrolling(&self) -> String {
-        let mut command = "afk enroll".to_owned();
+    /// The command that adds its table, with the options for what was not found. `afk` is how the
+    /// program is called.
+    pub fn enrolling(&self, afk: &str) -> String {
+        let mut command = format!("{afk} enroll");
         if self.remote.is_none() {
             let instead = self.unusable.as_ref().and_then(|found| found.instead.as_deref());
             command.push_str(" --remote ");

@@ -35,7 +35,10 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
                 if config.policy.kill_switch { "on" } else { "off" }
             ));
         } else if !on && config.policy.allowlist.is_empty() {
-            context.out.note("no repository is enrolled yet: `afk enroll` in a clone of one");
+            let afk = context.afk();
+            context
+                .out
+                .note(format!("no repository is enrolled yet: `{afk} enroll` in a clone of one"));
         }
     }
     let text = format!("the kill switch is {word}");
@@ -86,7 +89,8 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     };
     let (config, _) = read(context);
     if config.as_ref().is_some_and(|config| config.policy.kill_switch) {
-        context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
+        let afk = context.afk();
+        context.out.note(format!("the kill switch is on: `{afk} arm` lets the loop take issues"));
     }
     if config.as_ref().is_some_and(|config| !config.policy.allowlist.contains(&repo)) {
         context.out.note(format!("AFK_ALLOWLIST overrides the file and does not name {repo}"));

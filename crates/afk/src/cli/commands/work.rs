@@ -14,11 +14,11 @@ use afk_engine::outbox::RingCounts;
 use afk_engine::ports::{AdmitRefusal, Filter, PortError};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, called};
 use crate::cli::args::DemoArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::interrupt::{Interrupt, RUNS_GO_ON};
-use crate::cli::live::{EngineWatch, beside};
+use crate::cli::live::{EngineWatch, as_typed, beside};
 use crate::cli::render;
 use crate::cli::sources::sources;
 use crate::cli::words::many;
@@ -53,7 +53,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         },
     };
     let token = interrupt.token();
-    let watch = EngineWatch::new(app.engine.clone(), Some(run));
+    let watch = EngineWatch::new(app.engine.clone(), Some(run), context.afk());
     let drive = Drive { dispatch: false, until: Until::Settled(run) };
     let work = beside(out, &watch, app.engine.drive(drive, &token));
     let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, work).await;
@@ -64,13 +64,17 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
-        let next = view.next.as_ref().map(|next| format!("\n\nnext: {next}"));
+        let next = view.next.as_ref().map(|next| as_typed(next, &context.afk()));
+        let next = next.map(|next| format!("\n\nnext: {next}"));
         let why = crate::cli::words::printable(why);
         format!("{board}\n\n{}{}", why.trim_end(), next.unwrap_or_default()).trim_end().to_owned()
     })?;
     match view.outcome {
         Some(end) if view.settled => {
-            out.note(format!("more: afk show {issue}, afk diff {issue}, afk evidence {issue}"));
+            let afk = context.afk();
+            out.note(format!(
+                "more: {afk} show {issue}, {afk} diff {issue}, {afk} evidence {issue}"
+            ));
             Ok(end.into())
         }
         _ if interrupted => Ok(Exit::Interrupted),
@@ -161,7 +165,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
             (false, false) => Exit::Done,
         });
     }
-    let view = EngineWatch::new(app.engine.clone(), None);
+    let view = EngineWatch::new(app.engine.clone(), None, context.afk());
     let drive = Drive { dispatch: poll, until: Until::Idle };
     let work = async {
         let driven = app.engine.drive(drive, &token).await;
@@ -279,7 +283,8 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     // Checked first: the agent's turn would only wait for what is missing on this machine.
     equipped(&demo.app, &demo.issue.repo).await?;
     let token = interrupt.token();
-    let watch = EngineWatch::new(demo.app.engine.clone(), None);
+    let afk = called(Some(&demo.folder.join("afk.toml")));
+    let watch = EngineWatch::new(demo.app.engine.clone(), None, afk);
     let tell = |what: String| out.note(what);
     let work = beside(out, &watch, Box::pin(demo.run(&token, &tell)));
     let (report, interrupted) = interrupt.around(out, DEMO_STOPS, work).await;
