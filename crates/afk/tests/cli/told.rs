@@ -72,6 +72,21 @@ fn a_token_in_a_remote_is_not_written_into_a_new_file() {
 }
 
 #[test]
+fn a_remote_that_is_given_brings_its_forge_and_is_looked_at() {
+    let machine = Machine::new();
+    let here = machine.path("here");
+    git(&here, &["init", "-q"]);
+    let site = ["--remote", "https://github.com/you/site", "--verify", "true"];
+    let text = machine.good(&[&["init", "--print"][..], &site[..]].concat());
+    for word in ["[repos.\"you/site\"]", "tracker = \"github\"", "[forges.github]"] {
+        assert!(text.contains(word), "{word:?} is not in {text}");
+    }
+    let said = machine.afk(&["init", "--remote", "/nowhere/web.git", "--verify", "true"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(said.err.contains("`afk doctor` looks again"), "{}", said.err);
+}
+
+#[test]
 fn what_is_typed_slowly_carries_the_time_when_it_was_said() {
     let machine = Machine::new();
     machine.good(&["issue", "new", "o/web", "Add a door"]);

@@ -45,6 +45,21 @@ pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
     repo_or(config, nowhere).await
 }
 
+/// Names the repository that a `remote` given in a clone is on, if that is a forge; otherwise that
+/// of the working folder.
+pub(super) async fn repo_at(config: &Config, remote: Option<&str>) -> Answer<RepoName> {
+    if let Some(remote) = remote
+        && let Some(clone) = found().await.repo
+    {
+        let given = RepoOverrides { remote: Some(remote.to_owned()), ..RepoOverrides::default() };
+        let given = clone.with(given);
+        if given.forge.is_some() {
+            return Ok(given.name);
+        }
+    }
+    repo(config).await
+}
+
 /// Names the repository of the working folder; the error says `nowhere` if there is none.
 async fn repo_or(config: &Config, nowhere: &str) -> Answer<RepoName> {
     if let Some(repo) = repo_here(&current_dir(), config).await {

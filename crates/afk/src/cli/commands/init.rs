@@ -5,9 +5,11 @@ use std::path::Path;
 use afk_app::Error;
 use afk_app::config::edit::create;
 use afk_app::config::{Sources, default_file, find_file};
+use afk_app::operations::unworkable;
 use afk_app::settings::checked;
 use afk_app::starter::text::text;
 use afk_app::starter::{FoundRepo, StarterFacts};
+use afk_core::ids::RepoName;
 use serde_json::json;
 
 use super::{Context, here};
@@ -27,6 +29,8 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
              in a clone, or use `afk enroll OWNER/NAME`",
         ));
     }
+    let given_remote = given.remote.clone();
+    let of_clone = found.repo.as_ref().map(|repo| repo.name.clone());
     found.repo = found.repo.map(|repo| repo.with(given));
     let text = text(&found);
     let repo = found.repo.as_ref();
@@ -65,7 +69,10 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
         if let Some(unseen) = here::unseen().await {
             context.out.note(unseen);
         }
-        context.out.note(next(&context.afk(), &found, &path));
+        if let Some(doubt) = doubt(given_remote.as_deref()).await {
+            context.out.note(doubt);
+        }
+        context.out.note(next(&context.afk(), &found, of_clone.as_ref(), &path));
         if is_read_only_if_named(&path) {
             let shown = path.display();
             context.out.note(format!("{shown} is read only if it is named, as it is here"));
@@ -81,9 +88,20 @@ fn is_read_only_if_named(path: &Path) -> bool {
     found.and_then(|found| there(&found)) != there(path)
 }
 
+/// What speaks against a remote that a person gave; the doctor looks at every other.
+async fn doubt(remote: Option<&str>) -> Option<String> {
+    match unworkable(remote?).await {
+        Ok(None) => None,
+        Ok(Some(why)) => Some(format!("the remote cannot be worked: {why}")),
+        Err(why) => {
+            Some(format!("the remote could not be looked at now ({why}): `afk doctor` looks again"))
+        }
+    }
+}
+
 /// What to do next: land one issue by hand, then let the loop take issues. `afk` is how this
-/// program is called.
-fn next(afk: &str, found: &StarterFacts, path: &Path) -> String {
+/// program is called; in the clone, a number alone is an issue of the repository `of_clone`.
+fn next(afk: &str, found: &StarterFacts, of_clone: Option<&RepoName>, path: &Path) -> String {
     let Some(repo) = &found.repo else {
         return format!("next: `{afk} enroll` in a clone of a repository");
     };
@@ -106,9 +124,13 @@ fn next(afk: &str, found: &StarterFacts, path: &Path) -> String {
         None => format!("  {afk} issue new 'What is wanted' --ready    an issue of {name}\n"),
         Some(_) => String::new(),
     };
+    let first = match of_clone {
+        Some(of_clone) if of_clone != name => format!("run {name}#1"),
+        Some(_) | None => "run 1".to_owned(),
+    };
     format!(
         "next:\n  {afk} doctor                                whether everything is there\n{issue}  \
-         {afk} run 1                                 land issue 1 now\n\
+         {afk} {first:<37} land issue 1 now\n\
          `{afk} enroll` and `{afk} arm` let the loop take issues by itself"
     )
 }
