@@ -206,3 +206,17 @@ fn a_new_token_is_alone_on_standard_output() {
     assert_eq!((said.code, said.out.lines().count()), (0, 1), "{}{}", said.out, said.err);
     assert!(said.err.contains("it cannot be shown again"), "{}", said.err);
 }
+
+#[test]
+fn a_demo_whose_path_cannot_be_a_remote_is_refused_before_it_is_made() {
+    let machine = Machine::new();
+    let keep = machine.path("sp ace's");
+    let told = ["sp ace's/origin.git: ", "blanks", "--keep"];
+    machine.refused(&["demo", "--keep", keep.to_str().unwrap()], 2, &told);
+    assert!(!keep.exists());
+    std::fs::create_dir(&keep).unwrap();
+    let said = said_by(&machine.command(&["demo"]).env("TMPDIR", &keep).output().unwrap());
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    assert!(said.err.contains("TMPDIR"), "{}", said.err);
+    assert!(std::fs::read_dir(&keep).unwrap().next().is_none());
+}
