@@ -182,7 +182,10 @@ async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), 
     if output.status.success() {
         return Ok(());
     }
-    let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let detail = match String::from_utf8_lossy(&output.stderr).trim() {
+        "" => output.status.to_string(),
+        said => said.to_owned(),
+    };
     Err(DemoError::Git { what, detail })
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         app.engine.ports().tracker.issue(&issue).await?;
     }
     equipped(&app, &issue.repo).await?;
-    let interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?;
     let run = match live {
         Some(run) => {
             out.note(format!("{issue} has a live run; continuing it"));
@@ -147,7 +147,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     if let Some(how) = disarmed(&app.config) {
         out.note(format!("disarmed: nothing new is dispatched; {how}"));
     }
-    let interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?;
     let token = interrupt.token();
     if !watch {
         let work = async {
@@ -250,11 +250,17 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     if context.global.config.is_some() {
         return Err(Error::invalid("the demo uses its own configuration: omit --config"));
     }
-    let interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?;
     let DemoArgs { scenario, agent, forge, keep } = args;
     let scripted = agent == DemoAgent::Scripted;
     let options = DemoOptions { scenario, agent, forge, keep };
-    let demo = Demo::set_up(&options).await?;
+    let set_up = Box::pin(Demo::set_up(&options));
+    let (demo, interrupted) = interrupt.around(out, DEMO_STOPS, set_up).await;
+    if interrupted {
+        // Ctrl-C also ends the git commands that make the sample, which fail then.
+        return Err(stopped("the demo was stopped before it began"));
+    }
+    let demo = demo?;
     if demo.app.capabilities.strength() != Strength::Full {
         out.note(format!(
             "the sandbox here is {}: the demo makes do with that, but your own repositories need a \
@@ -292,16 +298,23 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
         // Nobody would look for them under a configuration in a temporary folder.
         operations::stop_hosts(&demo.app.data_dir, None).await?;
     }
-    let report = report?;
+    let report = match report {
+        Err(_) if interrupted => return Err(stopped("the demo was stopped before its end")),
+        report => report?,
+    };
     if out.json {
         // A single line, so that the last line of the output is the whole report.
         out.say(serde_json::to_string(&report)?);
     } else {
-        out.say(render::demo(&report, out.paint));
+        out.say(render::demo(&report, interrupted, out.paint));
     }
     Ok(match (report.as_expected, interrupted) {
         (true, _) => Exit::Done,
         (false, true) => Exit::Interrupted,
         (false, false) => Exit::Failure,
     })
+}
+
+fn stopped(what: &str) -> Error {
+    Error::new(ErrorKind::Interrupted, what)
 }
