@@ -85,6 +85,9 @@ fn a_stop_lets_the_issue_go_and_a_retry_releases_it_again() {
     }
     world.open("go");
     assert!(world.ok(&["retry", ISSUE]).contains("released again by"));
+    // It is queued now, and no run is there to be stopped.
+    refused(&world, &["stop", ISSUE], 2, &["no run is live", "afk issue unlabel acme/hello#1"]);
+    assert!(world.ok(&["show", ISSUE]).contains("is released again, and waits for its next run"));
     world.start(&WATCH).done();
     assert_eq!(world.show()["summary"]["outcome"], "done");
     assert_eq!(world.json(&["runs"])["runs"].as_array().unwrap().len(), 2);

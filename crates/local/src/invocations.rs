@@ -6,10 +6,11 @@
 //! the proxy of its box holds it ([`super::network`]).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use afk_agent::agents::claude::command::{self as claude, Access as ClaudeAccess, Credential};
 use afk_agent::agents::claude::session::{SessionId, SessionUse};
+use afk_agent::agents::scripted::script::Script;
 use afk_agent::agents::{Invocation, scripted};
 use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ask::Permissions;
@@ -134,22 +135,21 @@ pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<(
     )))
 }
 
-/// Checks that the scripted agent, which is this program, has a script.
+/// Checks that the scripted agent, which is this program, has a script that it can follow: a turn
+/// that cannot begin is tried again for hours.
 pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
-    let script = config.script.as_deref();
-    if script.is_some_and(Path::is_file) {
-        return Ok(());
-    }
-    let why = match script {
-        Some(script) => format!(
+    let missing = |why: String| PortError::new(PortErrorKind::NotFound, why);
+    let script = config.script.as_deref().ok_or_else(|| {
+        let why = "the scripted agent has no script: set `script` in the repository's table";
+        missing(why.to_owned())
+    })?;
+    if !script.is_file() {
+        return Err(missing(format!(
             "there is no script for the scripted agent at {}: write it, or correct `script`",
             script.display()
-        ),
-        None => {
-            "the scripted agent has no script: set `script` in the repository's table".to_owned()
-        }
-    };
-    Err(PortError::new(PortErrorKind::NotFound, why))
+        )));
+    }
+    Script::read(script).map(drop).map_err(|error| PortError::permanent(error.to_string()))
 }
 
 pub(super) fn sign_in_error(

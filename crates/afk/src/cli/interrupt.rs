@@ -46,7 +46,7 @@ impl Interrupt {
     /// second ends the process. The first is answered with `told`. Also returns whether there was a
     /// signal.
     pub(super) async fn around<T>(
-        mut self,
+        &mut self,
         out: &Out,
         told: &str,
         work: impl Future<Output = T>,

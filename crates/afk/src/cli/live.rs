@@ -25,12 +25,15 @@ pub(super) struct EngineWatch {
     only: Option<RunId>,
     /// The runs to read: those that were live when last seen.
     known: Vec<RunId>,
+    /// How a person calls this program for these runs.
+    afk: String,
 }
 
 impl EngineWatch {
-    /// Watches all live runs, or `only` this one.
-    pub(super) fn new(engine: Engine, only: Option<RunId>) -> Self {
-        Self { engine, only, known: only.into_iter().collect() }
+    /// Watches all live runs, or `only` this one. `afk` is how a person calls this program for
+    /// them, with the configuration that they belong to.
+    pub(super) fn new(engine: Engine, only: Option<RunId>, afk: String) -> Self {
+        Self { engine, only, known: only.into_iter().collect(), afk }
     }
 
     /// Reads the current runs; one that has settled is returned a last time.
@@ -51,13 +54,20 @@ impl EngineWatch {
         let mut views = Vec::new();
         for id in &*known {
             if let Ok(Some(stored)) = ports.store.load(*id).await {
-                views.push(RunView::read(engine, &stored.run, halted).await);
+                let mut view = RunView::read(engine, &stored.run, halted).await;
+                view.next = view.next.map(|next| as_typed(&next, &self.afk));
+                views.push(view);
             }
         }
         let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);
         known.retain(|id| !settled(id));
         views
     }
+}
+
+/// A hint in which commands are written as `afk` is called, such as with its configuration file.
+pub(super) fn as_typed(hint: &str, afk: &str) -> String {
+    hint.replace("`afk ", &format!("`{afk} "))
 }
 
 /// Awaits `work`, and shows what `watch` reads until it is done.
@@ -139,4 +149,20 @@ fn console_width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
     // A terminal that does not know its size reports 0.
     size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_the_configuration_of_its_runs() {
+        let hint = "fix what stopped it, then `afk retry o/r#1`; `afk show o/r#1` has the details";
+        assert_eq!(as_typed(hint, "afk"), hint);
+        assert_eq!(
+            as_typed(hint, "afk --config /d/afk.toml"),
+            "fix what stopped it, then `afk --config /d/afk.toml retry o/r#1`; \
+             `afk --config /d/afk.toml show o/r#1` has the details"
+        );
+    }
 }

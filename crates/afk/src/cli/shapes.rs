@@ -215,7 +215,7 @@ fn run() -> Value {
             ("budget_usd", dollars()),
             ("last", maybe(text())),
             ("asks", list(question)),
-            ("error", maybe(object(&[("what", text()), ("since", time())], &[]))),
+            ("error", maybe(object(&[("what", text()), ("since", time())], &[("again", time())]))),
             ("settled", flag()),
         ],
         &[("next", text()), ("setback", text()), ("goes_on", text()), ("thread_link", text())],

@@ -14,6 +14,17 @@ pub enum DemoError {
     /// The folder exists already.
     #[error("{} exists already: name a folder that does not exist yet", .0.display())]
     Exists(PathBuf),
+    /// The folder's path cannot be that of a remote.
+    #[error(
+        "the demo's repository cannot be at {}: {why}; name another folder with --keep or in TMPDIR",
+        path.display()
+    )]
+    Unusable {
+        /// The repository's path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Something in the folder could not be created.
     #[error("could not make {}: {source}", path.display())]
     Make {
@@ -63,7 +74,9 @@ impl From<DemoError> for Error {
             DemoError::Tracker(error) => error.into(),
             DemoError::Loop(error) => error.into(),
             DemoError::NoAgent(error) => Self::new(ErrorKind::Missing, error.to_string()),
-            error @ DemoError::Exists(_) => Self::invalid(error.to_string()),
+            error @ (DemoError::Exists(_) | DemoError::Unusable { .. }) => {
+                Self::invalid(error.to_string())
+            }
             error @ DemoError::Git { .. } if on_path("git").is_none() => {
                 Self::new(ErrorKind::Missing, error.to_string())
             }

@@ -38,7 +38,10 @@ impl Demo {
                 || "it was stopped before its end".to_owned(),
                 |conclusion| conclusion.why.clone(),
             ),
-            None => self.held(&self.issue).await?.why,
+            None => match self.held(&self.issue).await?.why {
+                none if none.is_empty() => "it was stopped before it began".to_owned(),
+                why => why,
+            },
         };
         let held = match &self.next_issue {
             Some(next) => Some(self.held(next).await?),

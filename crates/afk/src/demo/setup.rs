@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use afk_agent::agents::scripted::script::Script;
 use afk_app::App;
+use afk_app::adapters::RemoteUrl;
 use afk_app::config::Sources;
 use afk_core::ids::{IssueRef, RepoName};
 
@@ -93,18 +94,37 @@ impl Demo {
     }
 }
 
+/// Refuses a folder whose path cannot be a part of a remote's, before anything is created there.
+fn usable(folder: &Path) -> Result<(), DemoError> {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    // Through links, as far as it exists.
+    let real = whole.ancestors().find_map(|above| {
+        let below = whole.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(below))
+    });
+    let path = real.unwrap_or(whole).join("origin.git");
+    let why = match path.to_str().map(RemoteUrl::parse) {
+        Some(Ok(_)) => return Ok(()),
+        Some(Err(error)) => error.reason(),
+        None => "it must be UTF-8".to_owned(),
+    };
+    Err(DemoError::Unusable { path, why })
+}
+
 /// Creates the folder, which only its owner may read, as every folder of afk.
 fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
     const MODE: u32 = 0o700;
     let folder = match keep {
         Some(path) if path.exists() => return Err(DemoError::Exists(path.to_owned())),
         Some(path) => {
+            usable(path)?;
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(MODE).create(path).map_err(made(path))?;
             path.to_owned()
         }
         None => {
             let base = std::env::temp_dir();
+            usable(&base)?;
             let mut builder = tempfile::Builder::new();
             let builder = builder.prefix("afk-demo-").permissions(Permissions::from_mode(MODE));
             builder.tempdir_in(&base).map_err(made(&base))?.keep()
@@ -162,7 +182,10 @@ async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), 
     if output.status.success() {
         return Ok(());
     }
-    let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let detail = match String::from_utf8_lossy(&output.stderr).trim() {
+        "" => output.status.to_string(),
+        said => said.to_owned(),
+    };
     Err(DemoError::Git { what, detail })
 }
 

@@ -244,3 +244,22 @@ fn the_schema_and_the_path_of_the_configuration() {
     assert_eq!(named, "/nowhere/afk.toml\n");
     machine.refused(&["--config", "/nowhere/afk.toml", "status"], 2, &["/nowhere/afk.toml"]);
 }
+
+#[test]
+fn what_init_says_to_do_next_names_the_file_that_was_named() {
+    let machine = Machine::new();
+    let said = machine.afk(&["--config", "./our own.toml", "init"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    for word in ["`afk --config './our own.toml' enroll`", "is read only if it is named"] {
+        assert!(said.err.contains(word), "{word:?} is not in {}", said.err);
+    }
+    let print = "`afk --config './our own.toml' init --print`";
+    machine.refused(&["--config", "./our own.toml", "init"], 2, &["exists already", print]);
+    let said = machine.afk(&["--config", "./our own.toml", "arm"]);
+    assert!(said.err.contains("`afk --config './our own.toml' enroll`"), "{}", said.err);
+    machine.refused(&["--config", ".", "init"], 2, &["is a folder", "./afk.toml"]);
+    // What is read anyway need not be named.
+    let said = machine.afk(&["init"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(said.err.contains("`afk enroll`") && !said.err.contains("--config"), "{}", said.err);
+}

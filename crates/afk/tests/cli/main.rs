@@ -216,6 +216,8 @@ fn switches_are_thrown_told_and_lifted() {
     for word in ["halted by ann", "paused by ann", "release day", "o/web frozen by ann"] {
         assert!(shown.contains(word), "{word:?} is not in {shown}");
     }
+    let paused = machine.good(&["pause", "--why", "release day"]);
+    assert!(paused.contains("everything stays halted until `afk resume`"), "{paused}");
     assert!(machine.good(&["resume"]).contains("halt and pause are lifted"));
     assert!(machine.good(&["resume"]).contains("nothing was halted"));
     assert!(machine.good(&["ack", "o/web"]).contains("was frozen by a person"));

@@ -72,6 +72,21 @@ fn a_token_in_a_remote_is_not_written_into_a_new_file() {
 }
 
 #[test]
+fn a_remote_that_is_given_brings_its_forge_and_is_looked_at() {
+    let machine = Machine::new();
+    let here = machine.path("here");
+    git(&here, &["init", "-q"]);
+    let site = ["--remote", "https://github.com/you/site", "--verify", "true"];
+    let text = machine.good(&[&["init", "--print"][..], &site[..]].concat());
+    for word in ["[repos.\"you/site\"]", "tracker = \"github\"", "[forges.github]"] {
+        assert!(text.contains(word), "{word:?} is not in {text}");
+    }
+    let said = machine.afk(&["init", "--remote", "/nowhere/web.git", "--verify", "true"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(said.err.contains("`afk doctor` looks again"), "{}", said.err);
+}
+
+#[test]
 fn what_is_typed_slowly_carries_the_time_when_it_was_said() {
     let machine = Machine::new();
     machine.good(&["issue", "new", "o/web", "Add a door"]);
@@ -160,4 +175,48 @@ fn the_doctor_reads_repositories_of_either_kind() {
         let mut found = found.filter(|one| one["group"] == "o/web" && one["about"] == "tests");
         assert_eq!(found.next().unwrap()["state"], "ok", "{format}: {report:#}");
     }
+}
+
+#[test]
+fn an_issue_of_a_forge_is_not_made_here() {
+    let machine = Machine::new();
+    machine.config(&format!(
+        "[forges.github]\ntoken = {{ env = \"GITHUB_TOKEN\" }}\n\n{}",
+        REPO.replace("agent = ", "tracker = \"github\"\nagent = ")
+    ));
+    let where_it_is = ["on github, not here", "ready-for-agent", "afk run o/web#N"];
+    for args in [
+        &["issue", "new", "o/web", "Add a door", "--ready"][..],
+        &["issue", "list", "o/web"],
+        &["issue", "show", "o/web#1"],
+        &["issue", "label", "o/web#1"],
+        &["issue", "comment", "o/web#1", "Which side?"],
+        &["issue", "close", "o/web#1"],
+    ] {
+        machine.refused(args, 2, &where_it_is);
+    }
+    let all = machine.json(&["issue", "list", "--all"]).1;
+    assert_eq!(all, serde_json::json!({ "issues": [] }), "none is made");
+}
+
+#[test]
+fn a_new_token_is_alone_on_standard_output() {
+    let machine = Machine::new();
+    let said = machine.afk(&["token", "new", "ci", "--scope", "jobs"]);
+    assert_eq!((said.code, said.out.lines().count()), (0, 1), "{}{}", said.out, said.err);
+    assert!(said.err.contains("it cannot be shown again"), "{}", said.err);
+}
+
+#[test]
+fn a_demo_whose_path_cannot_be_a_remote_is_refused_before_it_is_made() {
+    let machine = Machine::new();
+    let keep = machine.path("sp ace's");
+    let told = ["sp ace's/origin.git: ", "blanks", "--keep"];
+    machine.refused(&["demo", "--keep", keep.to_str().unwrap()], 2, &told);
+    assert!(!keep.exists());
+    std::fs::create_dir(&keep).unwrap();
+    let said = said_by(&machine.command(&["demo"]).env("TMPDIR", &keep).output().unwrap());
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    assert!(said.err.contains("TMPDIR"), "{}", said.err);
+    assert!(std::fs::read_dir(&keep).unwrap().next().is_none());
 }

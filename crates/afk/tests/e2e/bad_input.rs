@@ -131,7 +131,7 @@ fn a_hook_that_fails_goes_to_a_person_with_its_words() {
 }
 
 #[test]
-fn a_missing_script_leaves_the_issue_ready() {
+fn a_script_that_cannot_be_followed_leaves_the_issue_ready() {
     let mut world = World::new();
     let nowhere = world.path("no-script.json");
     world.set("agents.scripted.script", nowhere.to_str().unwrap());
@@ -140,6 +140,11 @@ fn a_missing_script_leaves_the_issue_ready() {
     world.afk(&["run", &issue]).ended(6).complains(&remedy);
     let shown = world.json(&["issue", "show", &issue]);
     assert_eq!(shown["issue"]["labels"], serde_json::json!(["ready-for-agent"]));
+    // One that cannot be followed, which would fail every turn in the same way.
+    let broken = world.path("broken.json");
+    std::fs::write(&broken, "{\"turns\": [{\"steps\": [{\"sing\": {}}]}]}").unwrap();
+    world.set("agents.scripted.script", broken.to_str().unwrap());
+    world.afk(&["run", &issue]).ended(6).complains(&["broken.json", "no step \"sing\""]);
     let script = world.path("script.json");
     world.set("agents.scripted.script", script.to_str().unwrap());
     world.goes_on();

@@ -214,6 +214,8 @@ fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
     };
     vec![
         fault("a script that is gone").set("repos.you/sound.script", "/nowhere/script.json"),
+        fault("a script that is no JSON")
+            .set("repos.you/sound.script", file("broken.json", "{", 0o644)),
         agent("no Claude CLI", "claude").set("agents.claude.program", "/nowhere/claude"),
         agent("a Claude CLI that says nothing", "claude")
             .set("agents.claude.program", claude(machine, ""))

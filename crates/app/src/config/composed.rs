@@ -137,6 +137,13 @@ impl Config {
     /// Lists what is wrong with the configuration beyond its types; empty if it is valid.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut found = self.policy.mistakes();
+        if let Some(owner) = &self.own.default_owner
+            && RepoName::complete("name", Some(owner)).is_err()
+        {
+            let what = "is not the name of an owner; write what comes before the slash of \
+                        owner/name";
+            found.push(Mistake::at(&["default_owner"], what));
+        }
         found.extend(self.local.mistakes(&self.policy));
         let executors = self.executors();
         let nameless = self.local.agents.keys().filter(|name| !executors.contains(*name));
@@ -331,6 +338,16 @@ mod tests {
             &["agents.claude.turn_usd: only applies to agents of kind \"acp\", \"command\", \
                \"t3\"; omit it"],
         );
+    }
+
+    #[test]
+    fn a_value_that_nothing_could_be_done_with_is_refused() {
+        check("poll_seconds = 1\ndefault_owner = 'acme'", &[]);
+        check("poll_seconds = 0", &["poll_seconds: must be at least 1"]);
+        let what = "default_owner: is not the name of an owner; write what comes before the slash \
+                    of owner/name";
+        check("default_owner = 'a/b'", &[what]);
+        check("default_owner = ''", &[what]);
     }
 
     #[test]

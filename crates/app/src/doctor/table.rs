@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use afk_agent::agents::scripted::script::Script;
 use afk_core::config::{Policy, Repo};
 use afk_core::ids::RepoName;
 use afk_core::proof::Verify;
@@ -37,17 +38,22 @@ pub(super) fn examine(
     }
     if let Some(Agent::Scripted(Scripted { script, .. })) = config.local.agent_on(name, &repo.agent)
     {
-        all.push(match script {
-            Some(script) if !script.is_file() => {
-                let says = format!("there is no script at {}", script.display());
-                check("agent").failure(says, "write it, or correct `script`")
-            }
-            Some(_) | None => {
-                check("agent").note("scripted: it follows a script; no model is called")
-            }
+        all.push(match script.as_deref().and_then(unfollowable) {
+            Some((says, remedy)) => check("agent").failure(says, remedy),
+            None => check("agent").note("scripted: it follows a script; no model is called"),
         });
     }
     all
+}
+
+/// Why the scripted agent cannot follow the script at `path`, and what to do about it.
+fn unfollowable(path: &Path) -> Option<(String, &'static str)> {
+    if !path.is_file() {
+        let says = format!("there is no script at {}", path.display());
+        return Some((says, "write it, or correct `script`"));
+    }
+    let error = Script::read(path).err()?;
+    Some((error.to_string(), "correct the script, or name another one"))
 }
 
 /// Limits under which no run could begin or come to its end; each with how to fix it.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::config::is_local;
 use crate::operator::Operator;
-use crate::views::{outcome, release_again};
+use crate::views::{is_queued_again, is_released, outcome, release_again};
 
 /// A request that was made.
 #[derive(Debug, Clone, Serialize)]
@@ -44,22 +44,47 @@ pub enum Retried {
 }
 
 /// Finds the live run that `text` names: an id, a prefix of one, or an issue. A run that has ended
-/// is an error, which says how to release its issue again.
+/// is an error, which says how to release its issue again, or that it is released already.
 pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Error> {
-    let found = operator.run(text).await?;
+    let found = match operator.run(text).await {
+        Ok(found) => found,
+        Err(error) => {
+            let Ok(issue) = operator.issue(text) else { return Err(error) };
+            let released = is_released(operator, &issue).await?;
+            return Err(if released { only_released(&issue) } else { error });
+        }
+    };
     if let Some(conclusion) = &found.run.conclusion {
         let (id, issue) = (found.run.id, &found.run.issue);
+        if is_queued_again(operator, &found.run).await? {
+            return Err(only_released(issue));
+        }
         let how = outcome(conclusion.end);
         let again = release_again(&operator.config.policy, issue);
-        let closed = is_local(&operator.config.policy, &issue.repo)
-            && operator.tracker.get(issue).await?.is_some_and(|issue| !issue.open);
+        let is_here = is_local(&operator.config.policy, &issue.repo);
+        let closed = is_here && operator.tracker.get(issue).await?.is_some_and(|issue| !issue.open);
         let first =
             if closed { format!("`afk issue reopen {issue}`, then ") } else { String::new() };
+        let ready = &operator.config.policy.ready_label;
+        let taken_back = if is_here {
+            String::new()
+        } else {
+            format!("; if it is released already, take {ready} off there to take that back")
+        };
         return Err(Error::invalid(format!(
-            "run {id} on {issue} has ended ({how}); to release the issue again: {first}{again}"
+            "run {id} on {issue} has ended ({how}); to release the issue again: {first}{again}\
+             {taken_back}"
         )));
     }
     Ok(found)
+}
+
+/// The error about an issue that is released, and that no run works yet.
+fn only_released(issue: &IssueRef) -> Error {
+    Error::invalid(format!(
+        "no run is live on {issue}; it is released, and waits for its next run: `afk issue unlabel \
+         {issue}` takes that back"
+    ))
 }
 
 /// Records the request `what` for the run. One that the run would certainly refuse is refused here.

@@ -16,7 +16,7 @@ use afk_local::{Claude, find_claude};
 use futures_util::future::LocalBoxFuture;
 
 use super::project::{CONTENT, Facts, Proposal, Tree, proposal};
-use super::{FoundRepo, SignIn, StarterFacts, UnusableRemote, forge_of, name_of};
+use super::{ForgeKind, FoundRepo, SignIn, StarterFacts, UnusableRemote, forge_of, name_of};
 use crate::config::Config;
 
 /// Maximum number of the repository's files that are considered.
@@ -190,8 +190,11 @@ async fn repository(top: &Path, home: &Path) -> Option<FoundRepo> {
     let has = |folder: &str| {
         std::fs::read_dir(top.join(folder)).is_ok_and(|mut entries| entries.next().is_some())
     };
+    let workflows = ForgeKind::FOLDERS.map(|(_, folder)| folder);
+    let workflows = workflows.into_iter().filter(|folder| has(folder)).collect();
     let forge = remote.as_deref().and_then(|remote| forge_of(remote, &has));
-    Some(FoundRepo { remote, unusable, proposal, read, forge, ..FoundRepo::named(name) })
+    let named = FoundRepo::named(name);
+    Some(FoundRepo { remote, unusable, proposal, read, workflows, forge, ..named })
 }
 
 /// The URL of a remote over HTTP without what may be secret in it, if that one can be used.

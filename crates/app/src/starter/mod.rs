@@ -78,6 +78,8 @@ pub struct FoundRepo {
     pub proposal: Option<Proposal>,
     /// Folders of its toolchain that a box would not show.
     pub read: Vec<PathBuf>,
+    /// The folders of workflows that its clone has.
+    pub workflows: Vec<&'static str>,
     /// The forge that its remote is on, if it was recognised: then its tracker, too.
     pub forge: Option<FoundForge>,
     /// The agent that works on it.
@@ -97,6 +99,7 @@ impl FoundRepo {
             unusable: None,
             proposal: None,
             read: Vec::new(),
+            workflows: Vec::new(),
             forge: None,
             agent: AGENT.to_owned(),
             script: None,
@@ -104,13 +107,19 @@ impl FoundRepo {
         }
     }
 
-    /// Replaces what was found by what a person says.
+    /// Replaces what was found by what a person says. If the given remote is on a forge, that is
+    /// asked by name, so the repository is named after the remote.
     #[must_use]
     pub fn with(mut self, given: RepoOverrides) -> Self {
         let RepoOverrides { remote, verify, ci, agent, script, read } = given;
         if let Some(remote) = remote {
-            // Another remote may be on no forge, or on another.
-            self.forge = self.forge.filter(|_| self.remote.as_ref() == Some(&remote));
+            self.forge =
+                forge_of(&remote, &|folder| self.workflows.iter().any(|has| *has == folder));
+            if self.forge.is_some()
+                && let Some(name) = name_of(Some(&remote), Path::new(""))
+            {
+                self.name = name;
+            }
             self.remote = Some(remote);
         }
         if let Some(verify) = verify {
@@ -150,9 +159,10 @@ impl FoundRepo {
         }
     }
 
-    /// The command that adds its table, with the options for what was not found.
-    pub fn enrolling(&self) -> String {
-        let mut command = "afk enroll".to_owned();
+    /// The command that adds its table, with the options for what was not found. `afk` is how the
+    /// program is called.
+    pub fn enrolling(&self, afk: &str) -> String {
+        let mut command = format!("{afk} enroll");
         if self.remote.is_none() {
             let instead = self.unusable.as_ref().and_then(|found| found.instead.as_deref());
             command.push_str(" --remote ");
@@ -303,6 +313,27 @@ mod tests {
         for here in ["/srv/github.com/a", "file:///srv/github.com/a", "web", "../web"] {
             check(here, &[".forgejo/workflows"], None);
         }
+    }
+
+    #[test]
+    fn a_given_remote_brings_its_name_and_its_forge() {
+        let check = |remote: &str, name: &str, forge: Option<(ForgeKind, bool)>| {
+            let clone = FoundRepo {
+                workflows: vec![".github/workflows"],
+                ..FoundRepo::named("local/web".parse().unwrap())
+            };
+            let given =
+                RepoOverrides { remote: Some(remote.to_owned()), ..RepoOverrides::default() };
+            let found = clone.with(given);
+            let of = found.forge.as_ref().map(|forge| (forge.kind, forge.workflows));
+            assert_eq!((found.name.as_str(), of), (name, forge), "{remote}");
+            assert_eq!(found.remote.as_deref(), Some(remote));
+        };
+        check("git@github.com:you/site.git", "you/site", Some((ForgeKind::GitHub, true)));
+        check("https://codeberg.org/you/site", "you/site", Some((ForgeKind::Forgejo, false)));
+        // A clone without a forge is known by its own name.
+        check("/srv/you/site.git", "local/web", None);
+        check("git@code.example:you/site", "local/web", None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use toml_edit::Value;
 
-use super::{ForgeKind, FoundForge, FoundRepo, SignIn, StarterFacts};
+use super::{ForgeKind, FoundForge, FoundRepo, SignIn, StarterFacts, UnusableRemote};
 
 /// The beginning of a new file, whichever command creates it.
 pub const HEADER: &str = "\
@@ -39,14 +39,21 @@ pub fn text(found: &StarterFacts) -> String {
         out.push_str(&forge_table(forge));
     }
     out.push('\n');
+    let (no_remote, remedy) = match &repo.unusable {
+        None => ("it has no remote".to_owned(), "create a bare one, push to it, and set it"),
+        Some(UnusableRemote { why, .. }) => {
+            let why = format!("its remote origin cannot be used ({})", comment(why));
+            (why, "set one that can be used")
+        }
+    };
     let missing = match (&repo.remote, &repo.proposal) {
         (Some(_), Some(_)) => {
             out.push_str(&table(repo));
             return out;
         }
-        (None, Some(_)) => "it has no remote; create a bare one, push to it, and set it",
-        (Some(_), None) => "how to test it is unknown; set the command",
-        (None, None) => "it has no remote and how to test it is unknown; set both",
+        (None, Some(_)) => format!("{no_remote}; {remedy}"),
+        (Some(_), None) => "how to test it is unknown; set the command".to_owned(),
+        (None, None) => format!("{no_remote}, and how to test it is unknown; set both"),
     };
     // Commented out, because a guess would be in force.
     let _ = writeln!(out, "# Here is {}, and {missing}. Then take the # away.", repo.name);
@@ -248,6 +255,12 @@ mod tests {
         ] {
             assert!(loaded(&text(&found)).policy.repos.is_empty());
         }
+        let mut unusable = found(Some(("test.sh", "")), None);
+        let why = "it must not contain blanks".to_owned();
+        unusable.repo.as_mut().unwrap().unusable = Some(UnusableRemote { why, instead: None });
+        let told = text(&unusable);
+        assert!(told.contains("origin cannot be used (it must not contain blanks)"), "{told}");
+        assert!(loaded(&told).policy.repos.is_empty());
         // Uncommented, it must be a table.
         let text = text(&found(None, None));
         let from = text.find("# [repos").unwrap();

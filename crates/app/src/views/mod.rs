@@ -16,4 +16,5 @@ pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};
 pub use run::{AskView, ErrorView, RunView, branch, cause, is_halted, outcome, release_again};
 pub use show::{RunFiles, RunPage, journal};
+pub(crate) use show::{is_queued_again, is_released};
 pub use status::{FromTrackers, HandedOver, ReadyIssue, Status, UnreadableRepo};

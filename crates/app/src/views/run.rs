@@ -86,6 +86,9 @@ pub struct ErrorView {
     pub what: String,
     /// Since when there has been one.
     pub since: At,
+    /// When the agent is tried again, if the run waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<At>,
 }
 
 /// An open question of the agent.
@@ -166,7 +169,11 @@ impl RunView {
                 None => waits_for(run),
             },
             asks,
-            error: run.current_error(now).map(|(what, since)| ErrorView { what, since }),
+            error: run.current_error(now).map(|(what, since)| {
+                let agent = run.waits_for_agent(now).filter(|found| found.message == what);
+                let again = agent.map(|found| found.again).filter(|again| *again > now);
+                ErrorView { what, since, again }
+            }),
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
             next: conclusion.and_then(|conclusion| next(conclusion.end, &run.issue, policy)),

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use afk_core::ids::IssueRef;
+use afk_core::plan::End;
 use afk_core::run::Run;
 use afk_engine::ports::{JournalRow, PortResult, Requested, Store};
 use afk_local::git::Workspaces;
 use serde::Serialize;
 
 use super::{RunView, is_halted};
+use crate::config::is_local;
 use crate::operator::{Operator, bundle_file};
 use crate::{App, Error, data_dir};
 
@@ -45,13 +48,22 @@ pub struct RunFiles {
 impl RunPage {
     /// Reads everything of `run`; a live one's current turn only if `app` is given.
     pub async fn read(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
-        let summary = match app.filter(|_| run.conclusion.is_none()) {
+        let mut summary = match app.filter(|_| run.conclusion.is_none()) {
             Some(app) => {
                 let halted = is_halted(&app.engine).await;
                 RunView::read(&app.engine, &run, halted).await
             }
             None => RunView::new(&run, &operator.config.policy, None, afk_core::ids::At::now()),
         };
+        // A frozen repository has to be seen to first.
+        if summary.outcome != Some(End::Frozen) && is_queued_again(operator, &run).await? {
+            let issue = &run.issue;
+            let next = format!(
+                "{issue} is released again, and waits for its next run: `afk explain {issue}` shows \
+                 its gates"
+            );
+            summary.next = Some(next);
+        }
         let bundle = bundle_file(&operator.config, run.id)?;
         Ok(Self {
             summary,
@@ -75,6 +87,25 @@ pub async fn journal(store: &dyn Store, run: &Run) -> PortResult<Vec<JournalRow>
         }
         all.extend(more);
     }
+}
+
+/// Whether the issue of `run`, which has no newer one, was released again since the run settled.
+pub(crate) async fn is_queued_again(operator: &Operator, run: &Run) -> Result<bool, Error> {
+    if run.settled_at.is_none() || !is_released(operator, &run.issue).await? {
+        return Ok(false);
+    }
+    Ok(operator.run(&run.issue.to_string()).await?.run.id == run.id)
+}
+
+/// Whether an issue of the local tracker is open and has the ready label. Of other issues only
+/// their forge knows.
+pub(crate) async fn is_released(operator: &Operator, issue: &IssueRef) -> Result<bool, Error> {
+    let policy = &operator.config.policy;
+    if operator.trouble.is_some() || !is_local(policy, &issue.repo) {
+        return Ok(false);
+    }
+    let found = operator.tracker.get(issue).await?;
+    Ok(found.is_some_and(|issue| issue.open && issue.has(&policy.ready_label)))
 }
 
 /// Where the run's files are; none unless it was handed to a person.

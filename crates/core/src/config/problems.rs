@@ -56,6 +56,9 @@ impl Policy {
     /// What is wrong with it; empty if it is valid.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut found = self.label_mistakes();
+        if self.poll_seconds == 0 {
+            found.push(Mistake::at(&["poll_seconds"], "must be at least 1"));
+        }
         for (n, repo) in self.allowlist.iter().enumerate() {
             if !self.repos.contains_key(repo) {
                 found.push(Mistake::at(

@@ -14,6 +14,11 @@ use crate::issue::BlockerState;
 use crate::trust::{ReleaseRefusal, Trust};
 use crate::verdict::Verdict;
 
+/// How the reason begins with which [`Gate::KillSwitch`] refuses while everything is halted.
+pub(super) const HALTED: &str = "everything is halted";
+/// How it begins while dispatch is paused.
+pub(super) const PAUSED: &str = "paused by ";
+
 /// One condition that an issue must pass to be dispatched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,6 +163,7 @@ pub(super) enum Why<'a> {
     BaseNotRead,
     Unreadable(&'a str),
     NotLookedAt,
+    NotWhileHalted,
 }
 
 impl<'a> Case<'a> {
@@ -228,10 +234,15 @@ impl<'a> Case<'a> {
         let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
         let here = repo.machine.as_ref();
         let Some(here) = here else { return not_asked() };
-        match needed(here) {
+        let found = match needed(here) {
             found if found.verdict != GateVerdict::Passed => found,
             _ => self.remote(|facts| needed(&facts.remote)),
+        };
+        if found.verdict == GateVerdict::Unknown && self.fleet.halt == SwitchReading::On {
+            // The halt cuts off every look.
+            return Finding { verdict: GateVerdict::NotAsked, why: Why::NotWhileHalted };
         }
+        found
     }
 
     fn repo_lock(&self) -> Finding<'a> {
@@ -348,12 +359,12 @@ impl fmt::Display for Why<'_> {
             Self::KillSwitchUnreadable => {
                 f.write_str("the configuration could not be read, so it counts as on")
             }
-            Self::Halted => f.write_str("everything is halted; `afk resume` lifts it"),
+            Self::Halted => write!(f, "{HALTED}; `afk resume` lifts it"),
             Self::HaltUnreadable => {
                 f.write_str("whether a halt is on could not be read, so it counts as on")
             }
             Self::Paused(PausedBy { by, why }) => {
-                write!(f, "paused by {by}")?;
+                write!(f, "{PAUSED}{by}")?;
                 if !why.trim().is_empty() {
                     write!(f, ": {why}")?;
                 }
@@ -434,6 +445,7 @@ impl fmt::Display for Why<'_> {
             Self::BaseNotRead => f.write_str("the default branch's verdict was not read"),
             Self::Unreadable(why) => write!(f, "could not be read: {why}"),
             Self::NotLookedAt => f.write_str("not checked"),
+            Self::NotWhileHalted => f.write_str("not checked while everything is halted"),
         }
     }
 }

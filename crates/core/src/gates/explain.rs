@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{Case, Gate, GateVerdict};
+use super::check::{Case, Gate, GateVerdict, HALTED, PAUSED};
 use super::facts::{DispatchPolicy, Dispatcher, Fleet, RemoteFacts};
 use crate::ids::IssueRef;
 use crate::issue::Issue;
@@ -39,6 +39,17 @@ pub struct Explanation {
     /// left something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goes_on: Option<String>,
+}
+
+impl GateResult {
+    /// The name of what answered: a halt or a pause also closes the gate of the kill switch.
+    pub fn name(&self) -> String {
+        match self.gate {
+            Gate::KillSwitch if self.why.starts_with(HALTED) => "halt".to_owned(),
+            Gate::KillSwitch if self.why.starts_with(PAUSED) => "pause".to_owned(),
+            gate => gate.to_string(),
+        }
+    }
 }
 
 impl Explanation {

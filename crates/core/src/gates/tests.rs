@@ -323,6 +323,25 @@ fn where_nobody_looked_at_the_machine_nothing_is_decided() {
     assert!(!matches!(next(&policy, &fleet, &[issue], &known), DispatchStep::Admit(_)));
 }
 
+#[test]
+fn a_halt_and_a_pause_are_named_and_what_a_halt_cuts_off_refuses_nothing() {
+    let (policy, issue) = (DispatchPolicy::default(), issue("o/r#7", &[]));
+    let cut = Needed::Unknown("git ls-remote was cancelled".into());
+    let cut = RemoteFacts { remote: cut, ..remote() };
+    let refused_by = |fleet: &Fleet| -> Vec<String> {
+        let said = explain(&policy, fleet, Dispatcher::Loop, &issue, Some(&cut));
+        said.refusals().map(GateResult::name).collect()
+    };
+    let mut fleet = fleet(&["o/r"]);
+    assert_eq!(refused_by(&fleet), ["machine"]);
+    fleet.kill_switch = SwitchReading::On;
+    assert_eq!(refused_by(&fleet), ["kill switch", "machine"]);
+    fleet.pause = Some(PausedBy { by: "ann".into(), why: String::new() });
+    assert_eq!(refused_by(&fleet), ["pause", "machine"]);
+    fleet.halt = SwitchReading::On;
+    assert_eq!(refused_by(&fleet), ["halt"]);
+}
+
 /// Plays the tick: reads the facts that [`next`] wants until it decides. Also returns how many it
 /// read.
 fn settle(

@@ -143,7 +143,9 @@ impl Engine {
             watch.due.take(&wakes.borrow_and_update(), now);
             watch.due.tick(now);
             watch.due.add(watch.retries.take(now));
-            let poll = SignedDuration::from_secs(in_force.0.poll_seconds.cast_signed());
+            // Without a pause it would look for ever.
+            let poll = in_force.0.poll_seconds.max(1);
+            let poll = SignedDuration::from_secs(poll.cast_signed());
             let requested = *requests.borrow_and_update();
             everywhere |= requested > watch.request;
             // If the clock was set back, neither may be further away than when it began.

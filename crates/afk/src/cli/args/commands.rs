@@ -104,7 +104,8 @@ pub(in crate::cli) enum Command {
     },
     /// Run one tick: continue live runs and, with `--poll`, admit new issues
     ///
-    /// For schedulers such as cron. While disarmed it only reads the store.
+    /// For schedulers such as cron. While disarmed it takes no new issue; live runs go on, and their
+    /// agents may spend. `afk halt` stops everything.
     #[command(after_help = examples::TICK)]
     Tick {
         /// Also look for new issues

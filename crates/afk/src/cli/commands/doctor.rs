@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context<'_>, args: DoctorArgs) -> Answer {
         (Box::pin(examine(sources(context.config()), fix, None)).await, false)
     } else {
         let repos = named(context, &verify.unwrap_or_default())?;
-        let interrupt = Interrupt::new()?;
+        let mut interrupt = Interrupt::new()?;
         let spinner = Spinner::new(out);
         let begins = |repo: &RepoName| spinner.begins(repo);
         let verifying = Verifying { repos, begins: &begins, cancel: interrupt.token() };

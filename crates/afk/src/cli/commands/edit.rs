@@ -35,7 +35,10 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
                 if config.policy.kill_switch { "on" } else { "off" }
             ));
         } else if !on && config.policy.allowlist.is_empty() {
-            context.out.note("no repository is enrolled yet: `afk enroll` in a clone of one");
+            let afk = context.afk();
+            context
+                .out
+                .note(format!("no repository is enrolled yet: `{afk} enroll` in a clone of one"));
         }
     }
     let text = format!("the kill switch is {word}");
@@ -57,7 +60,7 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     let config = before.as_ref().unwrap_or(&shipped);
     let repo = match &args.repo {
         Some(text) => named(text, before.as_ref())?,
-        None => here::repo(config).await?,
+        None => here::repo_at(config, args.table.remote.as_deref()).await?,
     };
     let known = before.as_ref().map(|config| config.knows(&repo));
     if known == Some(true) && !args.table.is_empty() {
@@ -86,7 +89,8 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     };
     let (config, _) = read(context);
     if config.as_ref().is_some_and(|config| config.policy.kill_switch) {
-        context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
+        let afk = context.afk();
+        context.out.note(format!("the kill switch is on: `{afk} arm` lets the loop take issues"));
     }
     if config.as_ref().is_some_and(|config| !config.policy.allowlist.contains(&repo)) {
         context.out.note(format!("AFK_ALLOWLIST overrides the file and does not name {repo}"));
@@ -105,9 +109,13 @@ async fn table(
     config: &Config,
 ) -> Answer<(NewRepo, String)> {
     let given = here::given(&args.table)?;
-    let found = here::found().await.repo.filter(|found| found.name == *repo);
+    let is_it = |found: &FoundRepo| args.repo.is_none() || found.name == *repo;
+    let found = here::found().await.repo.filter(is_it);
     let is_here = found.is_some();
     let found = found.unwrap_or_else(|| FoundRepo::named(repo.clone())).with(given);
+    // Under another name its forge would be asked about another repository.
+    let forge = found.forge.filter(|_| found.name == *repo);
+    let found = FoundRepo { name: repo.clone(), forge, ..found };
     let missing = found.missing();
     if !missing.is_empty() {
         return Err(Error::invalid(incomplete(&found, path, config, is_here, &missing)));

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use afk_agent::agents::scripted::script::Script;
 use afk_app::adapters::{OLDEST_GIT, RemoteUrl};
 use afk_app::config::{Config, load};
 use afk_app::starter::look::{NotPushed, Refusal, gather_facts, not_pushed, refusal, repo_here};
@@ -42,6 +43,21 @@ pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
     let nowhere = "no repository was named, and this folder is in no clone of one: name it, as \
                    OWNER/NAME";
     repo_or(config, nowhere).await
+}
+
+/// Names the repository that a `remote` given in a clone is on, if that is a forge; otherwise that
+/// of the working folder.
+pub(super) async fn repo_at(config: &Config, remote: Option<&str>) -> Answer<RepoName> {
+    if let Some(remote) = remote
+        && let Some(clone) = found().await.repo
+    {
+        let given = RepoOverrides { remote: Some(remote.to_owned()), ..RepoOverrides::default() };
+        let given = clone.with(given);
+        if given.forge.is_some() {
+            return Ok(given.name);
+        }
+    }
+    repo(config).await
 }
 
 /// Names the repository of the working folder; the error says `nowhere` if there is none.
@@ -135,13 +151,18 @@ pub(super) fn given(args: &TableArgs) -> Answer<RepoOverrides> {
              command here, and then write `verify = \"none\"` into the table by hand",
         ));
     }
+    let followed = |path: &Path| -> Answer<PathBuf> {
+        let path = there("--script", path)?;
+        Script::read(&path).map_err(|error| Error::invalid(format!("--script: {error}")))?;
+        Ok(path)
+    };
     let agent = agent.clone().or_else(|| script.as_ref().map(|_| "scripted".to_owned()));
     Ok(RepoOverrides {
         remote,
         verify: verify.as_deref().map(|text| command("--verify", text)).transpose()?,
         ci: ci.as_deref().map(|text| command("--ci", text)).transpose()?,
         agent,
-        script: script.as_deref().map(|path| there("--script", path)).transpose()?,
+        script: script.as_deref().map(followed).transpose()?,
         read: read.iter().map(|path| there("--read", path)).collect::<Answer<Vec<PathBuf>>>()?,
     })
 }
@@ -241,9 +262,20 @@ mod tests {
 
     #[test]
     fn a_script_chooses_the_agent_that_follows_it() {
-        let args = TableArgs { script: Some("/dev/null".into()), ..TableArgs::default() };
-        assert_eq!(given(&args).unwrap().agent.as_deref(), Some("scripted"));
-        let args = TableArgs { script: Some("/nowhere/at/all".into()), ..TableArgs::default() };
-        assert!(given(&args).unwrap_err().to_string().contains("/nowhere/at/all"));
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("script.json");
+        let given = |path: &Path| {
+            given(&TableArgs { script: Some(path.to_owned()), ..TableArgs::default() })
+        };
+        std::fs::write(&script, "{\"turns\": []}").unwrap();
+        assert_eq!(given(&script).unwrap().agent.as_deref(), Some("scripted"));
+        let refused = |path: &Path, why: &str| {
+            let told = given(path).unwrap_err().to_string();
+            assert!(told.contains(why) && told.contains("--script"), "{told}");
+        };
+        refused(Path::new("/nowhere/at/all"), "/nowhere/at/all");
+        refused(dir.path(), "cannot read the script");
+        std::fs::write(&script, "{\"turns\": [{\"steps\": [{\"sing\": {}}]}]}").unwrap();
+        refused(&script, "there is no step \"sing\"");
     }
 }

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use afk_app::Error;
 use afk_app::config::edit::create;
-use afk_app::config::{Sources, default_file};
+use afk_app::config::{Sources, default_file, find_file};
+use afk_app::operations::unworkable;
 use afk_app::settings::checked;
 use afk_app::starter::text::text;
 use afk_app::starter::{FoundRepo, StarterFacts};
+use afk_core::ids::RepoName;
 use serde_json::json;
 
 use super::{Context, here};
@@ -27,14 +29,23 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
              in a clone, or use `afk enroll OWNER/NAME`",
         ));
     }
+    let given_remote = given.remote.clone();
+    let of_clone = found.repo.as_ref().map(|repo| repo.name.clone());
     found.repo = found.repo.map(|repo| repo.with(given));
     let text = text(&found);
     let repo = found.repo.as_ref();
     let there = sources(context.config()).file.filter(|path| path.exists());
     let made = default_file(context.config(), |name| std::env::var_os(name), &current_dir());
     let path = there.clone().unwrap_or(made);
+    if path.is_dir() {
+        return Err(Error::invalid(format!(
+            "{} is a folder: name a file, such as {}",
+            path.display(),
+            path.join("afk.toml").display()
+        )));
+    }
     if let (Some(there), false) = (&there, print) {
-        return Err(Error::invalid(taken(there, repo)));
+        return Err(Error::invalid(taken(&context.afk(), there, repo)));
     }
     holds(context, &path, &text)?;
     if !print {
@@ -58,15 +69,41 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
         if let Some(unseen) = here::unseen().await {
             context.out.note(unseen);
         }
-        context.out.note(next(&found, &path));
+        if let Some(doubt) = doubt(given_remote.as_deref()).await {
+            context.out.note(doubt);
+        }
+        context.out.note(next(&context.afk(), &found, of_clone.as_ref(), &path));
+        if is_read_only_if_named(&path) {
+            let shown = path.display();
+            context.out.note(format!("{shown} is read only if it is named, as it is here"));
+        }
     }
     Ok(Exit::Done)
 }
 
-/// What to do next: land one issue by hand, then let the loop take issues.
-fn next(found: &StarterFacts, path: &Path) -> String {
+/// Whether commands that name no file would read another one, or none.
+fn is_read_only_if_named(path: &Path) -> bool {
+    let found = find_file(None, |name| std::env::var_os(name), &current_dir()).file;
+    let there = |path: &Path| path.canonicalize().ok();
+    found.and_then(|found| there(&found)) != there(path)
+}
+
+/// What speaks against a remote that a person gave; the doctor looks at every other.
+async fn doubt(remote: Option<&str>) -> Option<String> {
+    match unworkable(remote?).await {
+        Ok(None) => None,
+        Ok(Some(why)) => Some(format!("the remote cannot be worked: {why}")),
+        Err(why) => {
+            Some(format!("the remote could not be looked at now ({why}): `afk doctor` looks again"))
+        }
+    }
+}
+
+/// What to do next: land one issue by hand, then let the loop take issues. `afk` is how this
+/// program is called; in the clone, a number alone is an issue of the repository `of_clone`.
+fn next(afk: &str, found: &StarterFacts, of_clone: Option<&RepoName>, path: &Path) -> String {
     let Some(repo) = &found.repo else {
-        return "next: `afk enroll` in a clone of a repository".to_owned();
+        return format!("next: `{afk} enroll` in a clone of a repository");
     };
     let missing = repo.missing();
     if !missing.is_empty() {
@@ -79,30 +116,34 @@ fn next(found: &StarterFacts, path: &Path) -> String {
             "its table in {} is commented out: {}. To add it:\n\n    {}",
             path.display(),
             why.join("; "),
-            repo.enrolling(),
+            repo.enrolling(afk),
         );
     }
     let name = &repo.name;
     let issue = match &repo.forge {
-        None => format!("  afk issue new 'What is wanted' --ready    an issue of {name}\n"),
+        None => format!("  {afk} issue new 'What is wanted' --ready    an issue of {name}\n"),
         Some(_) => String::new(),
     };
+    let first = match of_clone {
+        Some(of_clone) if of_clone != name => format!("run {name}#1"),
+        Some(_) | None => "run 1".to_owned(),
+    };
     format!(
-        "next:\n  afk doctor                                whether everything is there\n{issue}  \
-         afk run 1                                 land issue 1 now\n\
-         `afk enroll` and `afk arm` let the loop take issues by itself"
+        "next:\n  {afk} doctor                                whether everything is there\n{issue}  \
+         {afk} {first:<37} land issue 1 now\n\
+         `{afk} enroll` and `{afk} arm` let the loop take issues by itself"
     )
 }
 
 /// Why nothing is written, and what to do instead.
-fn taken(path: &Path, repo: Option<&FoundRepo>) -> String {
+fn taken(afk: &str, path: &Path, repo: Option<&FoundRepo>) -> String {
     let there =
         format!("{} exists already, and `afk init` never overwrites a file", path.display());
     match repo {
         Some(repo) => {
-            format!("{there}; to add {} to it:\n\n    {}", repo.name, repo.enrolling())
+            format!("{there}; to add {} to it:\n\n    {}", repo.name, repo.enrolling(afk))
         }
-        None => format!("{there}; to see what would have been written: `afk init --print`"),
+        None => format!("{there}; to see what would have been written: `{afk} init --print`"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use afk_app::Error;
 use afk_app::adapters::{LocalTracker, check_label};
+use afk_app::config::is_local;
 use afk_app::operator::{Operator, no_issue};
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::Issue;
@@ -25,6 +26,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
     match command {
         IssueCommand::New { words, text, mut label, ready, who } => {
             let (repo, title) = subject(&operator, &words).await?;
+            kept_here(&operator, &repo)?;
             let (title, body) = match (title, body(&text)?) {
                 (Some(title), body) => (title, body.unwrap_or_default()),
                 (None, given) => editor::write(&repo, given.as_deref()).await?,
@@ -50,33 +52,36 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
         }
         IssueCommand::List { repo, label, all } => {
             let repo = repo.map(|repo| operator.repo(&repo)).transpose()?;
+            if let Some(repo) = &repo {
+                kept_here(&operator, repo)?;
+            }
             let open = (!all).then_some(true);
             let found = tracker.list(repo.as_ref(), open, label.as_deref()).await?;
             out.result(&json!({ "issues": found }), |paint| render::issues(&found, all, paint))?;
         }
         IssueCommand::Show(which) => {
-            let issue = find(tracker, &operator.issue(&which.issue)?).await?;
+            let issue = find(tracker, &issue(&operator, &which.issue)?).await?;
             let events = tracker.events(&issue.issue).await?;
             let comments = tracker.comments(&issue.issue).await?;
             let document = json!({ "issue": issue, "events": events, "comments": comments });
             out.result(&document, |paint| render::issue(&issue, &events, &comments, now(), paint))?;
         }
         IssueCommand::Label { which, label, who } => {
-            let issue = operator.issue(&which.issue)?;
+            let issue = issue(&operator, &which.issue)?;
             let label = label.unwrap_or_else(|| operator.config.policy.ready_label.clone());
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.label(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("now has {label}"), "already had it")?;
         }
         IssueCommand::Unlabel { which, label, who } => {
-            let issue = operator.issue(&which.issue)?;
+            let issue = issue(&operator, &which.issue)?;
             let label = label.unwrap_or_else(|| operator.config.policy.ready_label.clone());
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.unlabel(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("no longer has {label}"), "did not have it")?;
         }
         IssueCommand::Edit { which, title, text, who } => {
-            let issue = operator.issue(&which.issue)?;
+            let issue = issue(&operator, &which.issue)?;
             let body = body(&text)?;
             if title.is_none() && body.is_none() {
                 return Err(Error::invalid(
@@ -89,7 +94,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             told(context, &issue, changed, "is changed", "is unchanged")?;
         }
         IssueCommand::Comment { which, text, who } => {
-            let issue = operator.issue(&which.issue)?;
+            let issue = issue(&operator, &which.issue)?;
             let text = text_or_stdin(text)?;
             let actor = actor(&operator, who.name.as_deref())?;
             let id = tracker.comment(&issue, &text, &actor, now()).await?;
@@ -97,13 +102,13 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             out.result(&document, |_| format!("added comment {id} to {issue}"))?;
         }
         IssueCommand::Close { which, who } => {
-            let issue = operator.issue(&which.issue)?;
+            let issue = issue(&operator, &which.issue)?;
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.close(&issue, &actor, now()).await?;
             told(context, &issue, changed, "is closed", "was already closed")?;
         }
         IssueCommand::Reopen { which, who } => {
-            let issue = operator.issue(&which.issue)?;
+            let issue = issue(&operator, &which.issue)?;
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.reopen(&issue, &actor, now()).await?;
             told(context, &issue, changed, "is open again", "was already open")?;
@@ -136,6 +141,27 @@ async fn subject(operator: &Operator, words: &[String]) -> Answer<(RepoName, Opt
             )));
         }
     })
+}
+
+/// Parses an issue of the local tracker as typed.
+fn issue(operator: &Operator, text: &str) -> Answer<IssueRef> {
+    let issue = operator.issue(text)?;
+    kept_here(operator, &issue.repo)?;
+    Ok(issue)
+}
+
+/// Refuses a repository whose issues are on a forge: nobody would ever read what is written here.
+fn kept_here(operator: &Operator, repo: &RepoName) -> Answer<()> {
+    let policy = &operator.config.policy;
+    if is_local(policy, repo) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the issues of {repo} are on {tracker}, not here: write it there and put the label {ready} \
+         on it; then `afk run {repo}#N`",
+        tracker = policy.tracker_of(repo),
+        ready = policy.ready_label,
+    )))
 }
 
 fn is_configured(operator: &Operator, word: &str) -> bool {

@@ -31,6 +31,7 @@ mod work;
 use std::path::Path;
 
 use afk_app::operator::Operator;
+use afk_app::starter::project::quoted;
 
 use self::here::named;
 use super::args::{Command, EvidenceArgs, EvidenceCommand, Global, Part, ServeArgs};
@@ -46,8 +47,13 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// The configuration file that was named on the command line.
-    fn config(&self) -> Option<&std::path::Path> {
+    fn config(&self) -> Option<&Path> {
         self.global.config.as_deref()
+    }
+
+    /// How to call this program again with the same configuration, as a person types it.
+    fn afk(&self) -> String {
+        called(self.config())
     }
 
     /// Opens the operator; the configuration must be valid.
@@ -74,6 +80,14 @@ impl Context<'_> {
             ));
         }
     }
+}
+
+/// How this program is called, as a person types it, with the configuration file `named`.
+fn called(named: Option<&Path>) -> String {
+    named.map_or_else(
+        || "afk".to_owned(),
+        |file| format!("afk --config {}", quoted(&file.display().to_string())),
+    )
 }
 
 /// Runs `command`.

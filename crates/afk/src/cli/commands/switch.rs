@@ -18,6 +18,10 @@ use crate::cli::words::{line, many};
 pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
     let operator = context.operator_to_look().await?;
     operations::throw(&operator, &Switch::Pause, why, now()).await?;
+    if operator.store.switches().await?.halt.is_some() {
+        let text = "paused, too; everything stays halted until `afk resume`, which lifts both";
+        return say(context, &operator, text).await;
+    }
     let live = operator.store.live_runs().await?.len();
     let go_on = match live {
         0 => String::new(),

@@ -38,9 +38,9 @@ fn create(context: &Context<'_>, file: &TokenFile, args: NewTokenArgs) -> Answer
         .create(&name, scopes, limits, Timestamp::now())
         .map_err(|error| Error::invalid(error.to_string()))?;
     let token = token.expose_secret();
-    context.out.result(&json!({"name": name, "token": token}), |_| {
-        format!("{token}\nkeep it now: it cannot be shown again")
-    })?;
+    // Alone on standard output, so that a script can keep it.
+    context.out.result(&json!({"name": name, "token": token}), |_| token.to_owned())?;
+    context.out.note("keep it now: it cannot be shown again");
     Ok(Exit::Done)
 }
 

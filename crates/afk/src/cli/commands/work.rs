@@ -14,11 +14,11 @@ use afk_engine::outbox::RingCounts;
 use afk_engine::ports::{AdmitRefusal, Filter, PortError};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, called};
 use crate::cli::args::DemoArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::interrupt::{Interrupt, RUNS_GO_ON};
-use crate::cli::live::{EngineWatch, beside};
+use crate::cli::live::{EngineWatch, as_typed, beside};
 use crate::cli::render;
 use crate::cli::sources::sources;
 use crate::cli::words::many;
@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         app.engine.ports().tracker.issue(&issue).await?;
     }
     equipped(&app, &issue.repo).await?;
-    let interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?;
     let run = match live {
         Some(run) => {
             out.note(format!("{issue} has a live run; continuing it"));
@@ -53,7 +53,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         },
     };
     let token = interrupt.token();
-    let mut watch = EngineWatch::new(app.engine.clone(), Some(run));
+    let mut watch = EngineWatch::new(app.engine.clone(), Some(run), context.afk());
     let drive = Drive { dispatch: false, until: Until::Settled(run) };
     let work = beside(out, &mut watch, app.engine.drive(drive, &token));
     let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, work).await;
@@ -64,13 +64,17 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
-        let next = view.next.as_ref().map(|next| format!("\n\nnext: {next}"));
+        let next = view.next.as_ref().map(|next| as_typed(next, &context.afk()));
+        let next = next.map(|next| format!("\n\nnext: {next}"));
         let why = crate::cli::words::printable(why);
         format!("{board}\n\n{}{}", why.trim_end(), next.unwrap_or_default()).trim_end().to_owned()
     })?;
     match view.outcome {
         Some(end) if view.settled => {
-            out.note(format!("more: afk show {issue}, afk diff {issue}, afk evidence {issue}"));
+            let afk = context.afk();
+            out.note(format!(
+                "more: {afk} show {issue}, {afk} diff {issue}, {afk} evidence {issue}"
+            ));
             Ok(end.into())
         }
         _ if interrupted => Ok(Exit::Interrupted),
@@ -143,7 +147,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     if let Some(how) = disarmed(&app.config) {
         out.note(format!("disarmed: nothing new is dispatched; {how}"));
     }
-    let interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?;
     let token = interrupt.token();
     if !watch {
         let work = async {
@@ -161,7 +165,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
             (false, false) => Exit::Done,
         });
     }
-    let mut view = EngineWatch::new(app.engine.clone(), None);
+    let mut view = EngineWatch::new(app.engine.clone(), None, context.afk());
     let drive = Drive { dispatch: poll, until: Until::Idle };
     let work = async {
         let driven = app.engine.drive(drive, &token).await;
@@ -248,11 +252,17 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     if context.global.config.is_some() {
         return Err(Error::invalid("the demo uses its own configuration: omit --config"));
     }
-    let interrupt = Interrupt::new()?;
+    let mut interrupt = Interrupt::new()?;
     let DemoArgs { scenario, agent, forge, keep } = args;
     let scripted = agent == DemoAgent::Scripted;
     let options = DemoOptions { scenario, agent, forge, keep };
-    let demo = Demo::set_up(&options).await?;
+    let set_up = Box::pin(Demo::set_up(&options));
+    let (demo, interrupted) = interrupt.around(out, DEMO_STOPS, set_up).await;
+    if interrupted {
+        // Ctrl-C also ends the git commands that make the sample, which fail then.
+        return Err(stopped("the demo was stopped before it began"));
+    }
+    let demo = demo?;
     if demo.app.capabilities.strength() != Strength::Full {
         out.note(format!(
             "the sandbox here is {}: the demo makes do with that, but your own repositories need a \
@@ -281,7 +291,8 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     // Checked first: the agent's turn would only wait for what is missing on this machine.
     equipped(&demo.app, &demo.issue.repo).await?;
     let token = interrupt.token();
-    let mut watch = EngineWatch::new(demo.app.engine.clone(), None);
+    let afk = called(Some(&demo.folder.join("afk.toml")));
+    let mut watch = EngineWatch::new(demo.app.engine.clone(), None, afk);
     let tell = |what: String| out.note(what);
     let work = beside(out, &mut watch, Box::pin(demo.run(&token, &tell)));
     let (report, interrupted) = interrupt.around(out, DEMO_STOPS, work).await;
@@ -289,16 +300,23 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
         // Nobody would look for them under a configuration in a temporary folder.
         operations::stop_hosts(&demo.app.data_dir, None).await?;
     }
-    let report = report?;
+    let report = match report {
+        Err(_) if interrupted => return Err(stopped("the demo was stopped before its end")),
+        report => report?,
+    };
     if out.json {
         // A single line, so that the last line of the output is the whole report.
         out.say(serde_json::to_string(&report)?);
     } else {
-        out.say(render::demo(&report, out.paint));
+        out.say(render::demo(&report, interrupted, out.paint));
     }
     Ok(match (report.as_expected, interrupted) {
         (true, _) => Exit::Done,
         (false, true) => Exit::Interrupted,
         (false, false) => Exit::Failure,
     })
+}
+
+fn stopped(what: &str) -> Error {
+    Error::new(ErrorKind::Interrupted, what)
 }

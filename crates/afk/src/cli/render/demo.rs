@@ -4,14 +4,18 @@ use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{columns, many, printable};
 use crate::demo::{DemoReport, Outcome};
 
-/// The report, and where to look next.
-pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
+/// The report, and where to look next. `interrupted` says whether a signal stopped it.
+pub(crate) fn demo(report: &DemoReport, interrupted: bool, paint: Paint) -> String {
     let mark = paint.mark(if report.as_expected { Mark::Yes } else { Mark::No });
     let word = outcome(report.outcome);
-    let as_meant = if report.as_expected { "as intended" } else { "not as intended" };
+    let ended = match (report.as_expected, interrupted) {
+        (true, _) => format!("{word}, as intended"),
+        (false, true) => "interrupted".to_owned(),
+        (false, false) => format!("{word}, not as intended"),
+    };
     let scenario = report.scenario.name();
     let mut out = vec![
-        format!("{mark} {}: {word}, {as_meant}", paint.strong(format!("scenario {scenario}"))),
+        format!("{mark} {}: {ended}", paint.strong(format!("scenario {scenario}"))),
         format!("  {}", printable(&report.why).replace('\n', "\n  ")),
         String::new(),
     ];
@@ -38,7 +42,8 @@ pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
         row("killed", format!("control plane {} in mid-turn; {agent}", seen.killed));
         row("went on", format!("control plane {}", seen.went_on));
     }
-    if let Some(held) = &report.held {
+    // Without a reason it could be dispatched, if the demo had not been stopped.
+    if let Some(held) = report.held.as_ref().filter(|held| !held.why.is_empty()) {
         row("waits", format!("{}: {}", held.issue, printable(&held.why)));
     }
     let phases: Vec<_> =
@@ -95,9 +100,8 @@ mod tests {
     use super::*;
     use crate::demo::{ForgeKind, ForgeSeen, PhaseTime, Restart, Scenario, WaitingIssue};
 
-    #[test]
-    fn demos_that_went_well_and_one_that_did_not() {
-        let good = DemoReport {
+    fn good() -> DemoReport {
+        DemoReport {
             scenario: Scenario::Success,
             outcome: Outcome::Done,
             as_expected: true,
@@ -118,7 +122,12 @@ mod tests {
                 PhaseTime { phase: "turn", ms: 2050 },
             ],
             wall_ms: 4321,
-        };
+        }
+    }
+
+    #[test]
+    fn demos_that_went_well_and_one_that_did_not() {
+        let good = good();
         let bad = DemoReport {
             scenario: Scenario::Blocked,
             as_expected: false,
@@ -155,7 +164,30 @@ mod tests {
         let misused = ForgeSeen { mistakes: vec!["GET /x: no such operation".to_owned()], ..seen };
         let misused = DemoReport { forge: Some(misused), ..bad.clone() };
         let shown = [good, bad, frozen, restart, on_forge, misused]
-            .map(|report| demo(&report, Paint::PLAIN));
+            .map(|report| demo(&report, false, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
+    }
+
+    #[test]
+    fn a_demo_that_was_stopped_says_so_and_gives_no_empty_reason() {
+        let held = WaitingIssue {
+            issue: "demo/hello#2".parse().unwrap(),
+            gates: Vec::new(),
+            why: String::new(),
+        };
+        let stopped = DemoReport {
+            scenario: Scenario::Frozen,
+            outcome: Outcome::Waiting,
+            as_expected: false,
+            held: Some(held),
+            why: "it was stopped before it began".to_owned(),
+            ..good()
+        };
+        let told = demo(&stopped, true, Paint::PLAIN);
+        let begin = "scenario frozen: interrupted\n  it was stopped before it began\n";
+        assert!(told.contains(begin), "{told}");
+        assert!(!told.contains("demo/hello#2"), "{told}");
+        // A demo that had come to its end is what it is.
+        assert_eq!(demo(&good(), true, Paint::PLAIN), demo(&good(), false, Paint::PLAIN));
     }
 }

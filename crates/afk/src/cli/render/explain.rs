@@ -48,7 +48,7 @@ pub(super) fn refused_by(said: &Explanation) -> String {
     if !said.open {
         return "it is closed".to_owned();
     }
-    let names: Vec<_> = said.refusals().map(|gate| gate.gate.to_string()).collect();
+    let names: Vec<_> = said.refusals().map(GateResult::name).collect();
     match names.as_slice() {
         [] => "next in the queue".to_owned(),
         names => format!("refused by {}", names.join(", ")),
@@ -61,7 +61,7 @@ fn row(gate: &GateResult, paint: Paint) -> String {
         GateVerdict::Failed => Mark::No,
         GateVerdict::NotAsked | GateVerdict::Unknown => Mark::Unknown,
     };
-    let name = gate.gate.to_string();
+    let name = gate.name();
     format!("{} {name:<11}  {}", paint.mark(mark), line(&gate.why, 300))
 }
 

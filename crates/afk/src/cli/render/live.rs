@@ -1,11 +1,11 @@
 //! Live runs: a board for terminals, single lines elsewhere.
 
-use afk_app::views::{RunView, outcome};
+use afk_app::views::{ErrorView, RunView, outcome};
 use afk_core::phase::Phase;
 use afk_core::plan::End;
 
 use crate::cli::style::{Mark, Paint};
-use crate::cli::words::{count, duration, line};
+use crate::cli::words::{count, duration, line, moment};
 
 /// The board of `runs` for a terminal of `width` columns.
 pub(crate) fn board(runs: &[RunView], width: usize, paint: Paint) -> String {
@@ -22,6 +22,7 @@ pub(crate) fn board(runs: &[RunView], width: usize, paint: Paint) -> String {
         if let Some(error) = &run.error {
             let what = line(&error.what, width.saturating_sub(4));
             lines.push(format!("  {} {}", paint.mark(Mark::No), paint.bad(what)));
+            lines.extend(tried_again(run, error).map(|told| format!("    {told}")));
         }
         if let Some(setback) = run.setback.as_ref().filter(|_| run.outcome != Some(End::Done)) {
             let what = line(setback, width.saturating_sub(4));
@@ -68,8 +69,11 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         say(format!("back to: {}", now.phase.says(&now.branch)));
     }
     match (&before.error, &now.error) {
-        (old, Some(error)) if old.as_ref().is_none_or(|old| old.what != error.what) => {
+        (old, Some(error)) if old.as_ref().is_none_or(|old| is_news(old, error)) => {
             say(format!("held up: {}", line(&error.what, 300)));
+            if let Some(told) = tried_again(now, error) {
+                say(told);
+            }
         }
         (Some(_), None) if now.outcome.is_none() => say("no longer held up".to_owned()),
         _ => {}
@@ -88,6 +92,21 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         _ => {}
     }
     lines
+}
+
+/// Whether `now` says more than `before`: another error, or another try that failed.
+fn is_news(before: &ErrorView, now: &ErrorView) -> bool {
+    before.what != now.what || (now.again.is_some() && before.again != now.again)
+}
+
+/// When the agent of a run is tried again, and how to wait no longer; none if it does not wait for
+/// its agent.
+fn tried_again(run: &RunView, error: &ErrorView) -> Option<String> {
+    let again = moment(error.again?);
+    let issue = &run.issue;
+    Some(format!(
+        "the agent is tried again at {again}; Ctrl-C leaves the run, `afk stop {issue}` ends it"
+    ))
 }
 
 /// The checklist, a line for each phase.
@@ -149,6 +168,28 @@ mod tests {
         assert_eq!(news(Some(&start), &later), Vec::<String>::new());
         let told = [news(None, &start), news(Some(&start), &done), news(Some(&done), &start)];
         insta::assert_snapshot!(told.map(|lines| lines.join("\n")).join("\n--\n"));
+    }
+
+    #[test]
+    fn a_run_that_waits_for_its_agent_says_until_when() {
+        let start = samples::working();
+        let held_until = |again: Option<&str>| RunView {
+            error: Some(ErrorView {
+                what: "the script is not valid".to_owned(),
+                since: "2026-01-02T03:04:05Z".parse().unwrap(),
+                again: again.map(|again| again.parse().unwrap()),
+            }),
+            ..start.clone()
+        };
+        let first = held_until(Some("2026-01-02T03:04:35Z"));
+        let told = news(Some(&start), &first).join("\n");
+        assert!(told.contains("tried again at 2026-01-02 03:04:35Z"), "{told}");
+        assert!(told.contains("Ctrl-C") && told.contains("`afk stop "), "{told}");
+        assert!(board(std::slice::from_ref(&first), 70, Paint::PLAIN).contains("03:04:35Z"));
+        // The try itself is not told, but that it failed.
+        let trying = held_until(None);
+        assert_eq!(news(Some(&first), &trying), Vec::<String>::new());
+        assert_eq!(news(Some(&trying), &held_until(Some("2026-01-02T03:06:00Z"))).len(), 2);
     }
 
     #[test]

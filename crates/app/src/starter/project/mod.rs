@@ -264,8 +264,8 @@ fn script(argv: &[String]) -> String {
     }
 }
 
-/// The word quoted for a shell, if it must be.
-fn quoted(word: &str) -> String {
+/// Returns the word quoted for a shell, if it must be.
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
