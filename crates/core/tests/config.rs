@@ -275,8 +275,8 @@ fn a_doorbell_has_a_name_and_rings_for_what_it_is_to_ring_for() {
     let names: Vec<String> = doorbell_names(given).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["terminal", "slack", "terminal-2", "team", "slack-3"]);
     let config = Policy { notify: vec![bell("ntfy"), bell("ntfy")], ..Policy::default() };
-    let named: Vec<String> = config.doorbells().map(|(name, _)| name.to_string()).collect();
-    assert_eq!(named, ["ntfy", "ntfy-2"]);
+    let two: Vec<String> = config.doorbells().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(two, ["ntfy", "ntfy-2"]);
     let quiet = DoorbellPolicy { done: false, ..bell("ntfy") };
     for (kind, rings) in [(DoorbellKind::Done, false), (DoorbellKind::NeedsHuman, true)] {
         assert_eq!((quiet.wants(kind), bell("ntfy").wants(kind)), (rings, true), "{kind}");

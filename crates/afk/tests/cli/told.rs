@@ -181,7 +181,7 @@ fn the_doctor_reads_repositories_of_either_kind() {
 fn an_issue_of_a_forge_is_not_made_here() {
     let machine = Machine::new();
     machine.config(&format!(
-        "[forges.github]\ntoken = {{ env = \"GITHUB_TOKEN\" }}\n\n{}",
+        "{}\n[forges.github]\ntoken = {{ env = \"GITHUB_TOKEN\" }}\n",
         REPO.replace("agent = ", "tracker = \"github\"\nagent = ")
     ));
     let where_it_is = ["on github, not here", "ready-for-agent", "afk run o/web#N"];

@@ -113,8 +113,7 @@ impl FoundRepo {
     pub fn with(mut self, given: RepoOverrides) -> Self {
         let RepoOverrides { remote, verify, ci, agent, script, read } = given;
         if let Some(remote) = remote {
-            self.forge =
-                forge_of(&remote, &|folder| self.workflows.iter().any(|has| *has == folder));
+            self.forge = forge_of(&remote, &|folder| self.workflows.contains(&folder));
             if self.forge.is_some()
                 && let Some(name) = name_of(Some(&remote), Path::new(""))
             {

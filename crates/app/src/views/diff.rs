@@ -45,7 +45,7 @@ impl RunDiff {
         let mirror = app.local.mirror(&run.issue.repo)?;
         let mut patch = Vec::new();
         for one in &shown {
-            let lost = |error: GitError| {
+            let unreadable = |error: GitError| {
                 let commit = one.commit.short();
                 Error::failed(format!(
                     "{commit} cannot be shown, because this machine keeps it no longer, or it \
@@ -53,12 +53,12 @@ impl RunDiff {
                 ))
             };
             if stat && shown.len() > 1 {
-                let message = mirror.commit_of(&one.commit).await.map_err(lost)?.message;
+                let message = mirror.commit_of(&one.commit).await.map_err(unreadable)?.message;
                 let message = String::from_utf8_lossy(&message);
                 let subject = line(message.lines().next().unwrap_or_default(), SUBJECT);
                 patch.extend(format!("{} {subject}\n", one.commit.short()).into_bytes());
             }
-            patch.extend(mirror.patch(&one.base, &one.commit, stat).await.map_err(lost)?);
+            patch.extend(mirror.patch(&one.base, &one.commit, stat).await.map_err(unreadable)?);
         }
         Ok(Self {
             run: run.id,

@@ -44,10 +44,13 @@ pub struct Explanation {
 impl GateResult {
     /// The name of what answered: a halt or a pause also closes the gate of the kill switch.
     pub fn name(&self) -> String {
-        match self.gate {
-            Gate::KillSwitch if self.why.starts_with(HALTED) => "halt".to_owned(),
-            Gate::KillSwitch if self.why.starts_with(PAUSED) => "pause".to_owned(),
-            gate => gate.to_string(),
+        let closed_by = |what| self.gate == Gate::KillSwitch && self.why.starts_with(what);
+        if closed_by(HALTED) {
+            "halt".to_owned()
+        } else if closed_by(PAUSED) {
+            "pause".to_owned()
+        } else {
+            self.gate.to_string()
         }
     }
 }

@@ -454,7 +454,7 @@ mod tests {
                  runs the tests",
             ),
             (
-                Why::NotHeard { paths: paths() },
+                Why::TestsNotRun { paths: paths() },
                 None,
                 "the tests have no effect: the candidate passes even with a, b made unreadable; \
                  make the verify command run them",
@@ -523,7 +523,7 @@ mod tests {
             (ProofRefusal::DoesNotBuild { role: Red }, Some((Red, RunKind::Build))),
             (ProofRefusal::JudgeTurnsGreen { paths: paths() }, first(RedJudge)),
             (ProofRefusal::NeedsItsRunner { paths: paths(), label: label() }, first(OldRunner)),
-            (ProofRefusal::NotHeard { paths: paths() }, first(Silenced)),
+            (ProofRefusal::TestsNotRun { paths: paths() }, first(Silenced)),
             (ProofRefusal::HidesFailures { paths: paths(), label: label() }, first(Kept)),
             (ProofRefusal::ChangesTests { paths: paths() }, first(Kept)),
         ] {
