@@ -129,19 +129,20 @@ fn take_dependencies(table: &mut Json, sources: &mut Sources) {
     table.retain(|_, value| !value.is_null());
 }
 
-/// Returns what of a list of requirements steers tests: options, files and addresses without a
-/// name, which may be any package, and where the others come from.
+/// Returns what of a list of requirements steers tests: options, files of the tree without a name,
+/// which may be any package, and where the others come from. An address elsewhere is a package like
+/// one of a registry.
 pub(super) fn requirements(text: &str) -> Steers {
     let text = text.replace("\\\n", " ");
     let (mut keys, mut sources) = (Vec::new(), Sources::new());
     let lines = text.lines().map(str::trim);
     for line in lines.filter(|line| !(line.is_empty() || line.starts_with('#'))) {
-        let is_address =
-            line.split(['@', ' ']).next().is_some_and(|word| word.contains(['/', ':']));
-        if line.starts_with(['-', '.']) || is_address {
-            keys.push(Json::from(line));
-        } else {
-            add_requirement(&mut sources, line);
+        let place = line.split(['@', ' ']).next().filter(|word| word.contains(['/', ':']));
+        let is_elsewhere = |place: &str| place.contains("://") && !place.contains("file:");
+        match place {
+            Some(place) if is_elsewhere(place) => {}
+            None if !line.starts_with(['-', '.']) => add_requirement(&mut sources, line),
+            Some(_) | None => keys.push(Json::from(line)),
         }
     }
     Steers { keys: Json::Array(keys), sources, ..Steers::default() }
