@@ -295,7 +295,7 @@ impl<'a> Sides<'a> {
                     return is_new;
                 }
                 if opens_test(text) {
-                    return !self.is_fixture(at);
+                    return !self.may_serve_others(at);
                 }
                 // Of a set-up, old tests would be skipped, too; of a part of a test, only that test.
                 within = indent(line);
@@ -313,12 +313,26 @@ impl<'a> Sides<'a> {
         false
     }
 
-    /// Whether the function at line `at` is a fixture, whatever its name, which old tests may use.
-    fn is_fixture(&self, at: usize) -> bool {
+    /// Whether old tests may run the function at line `at`: another line names it, or a decorator may
+    /// make a fixture of it.
+    fn may_serve_others(&self, at: usize) -> bool {
+        const HARMLESS: [&[u8]; 4] = [b"@pytest.mark.", b"@mock.", b"@patch", b"@unittest.mock."];
+        let words = |line: &'a [u8]| {
+            line.split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))
+                .filter(|word| !word.is_empty())
+        };
+        let line = self.new.get(at).copied().unwrap_or_default();
+        let keyword = |word: &&[u8]| matches!(*word, b"def" | b"func" | b"function");
+        let name = words(line).skip_while(|word| !keyword(word)).nth(1);
+        let names = |(other, line): (usize, &'a [u8])| {
+            other != at && name.is_some_and(|name| words(line).any(|word| word == name))
+        };
         let above = self.new.iter().copied().take(at).rev().map(<[u8]>::trim_ascii);
-        let word = b"fixture";
-        let is_word = |line: &[u8]| line.windows(word.len()).any(|part| part == word);
-        above.take_while(|line| !line.is_empty()).any(is_word)
+        let above = above.take_while(|line| !opens_function(line) && !line.starts_with(b"class "));
+        let decorates = |line: &[u8]| {
+            line.starts_with(b"@") && !HARMLESS.iter().any(|known| line.starts_with(known))
+        };
+        self.new.iter().copied().enumerate().any(names) || above.into_iter().any(decorates)
     }
 
     /// Whether line `at` lets commands of a shell fail for new lines alone (`set +e`, `set -e`), or

@@ -493,6 +493,8 @@ mod tests {
         check("a_test.go", go, &format!("{go}{new}").replace("TestA", "TestC"), SkipMarked);
         let helper = new.replace("func TestB(t *testing.T)", "func check(t *testing.T)");
         check("a_test.go", go, &format!("{go}{helper}"), SkipMarked);
+        let run = go.replace("\tcheck(t)", "\tTestB(t)\n\tcheck(t)");
+        check("a_test.go", go, &format!("{run}{new}"), SkipMarked);
         let ends = new.replace("Skip(\"slow\")", "Skip(os.Exit(0))");
         check("a_test.go", go, &format!("{go}{ends}"), SkipMarked);
 
@@ -506,6 +508,13 @@ mod tests {
             check("test_a.py", python, &ended, SkipMarked);
             let fixture = new.replace("    def", "    @pytest.fixture(autouse=True)\n    def");
             check("test_a.py", python, &format!("{python}{fixture}"), SkipMarked);
+            let renamed = new.replace("    def", "    @fx(autouse=True)\n\n    def");
+            check("test_a.py", python, &format!("{python}{renamed}"), SkipMarked);
+            let marked = new.replace("    def", "    @pytest.mark.slow\n    def");
+            check("test_a.py", python, &format!("{python}{marked}"), Edited);
+            // An old test runs it.
+            let run = format!("{python}{new}").replace("check()", "self.test_b()");
+            check("test_a.py", python, &run, SkipMarked);
         }
         let bats = "@test \"a\" {\n  check\n}\n";
         let new = "@test \"b\" {\n  skip \"no docker\"\n  check 1\n}\n";

@@ -564,6 +564,14 @@ fn a_fix_passes_what_was_tested_before_the_run() {
     let breaks = deleted().always(KeptWhole, FAIL);
     check("deleted, and it fails", &breaks, hides(&["tests/old.rs"]));
     assert_eq!(breaks.play(|_| 0).decisive_tail(), Some("ended 1"));
+    // Neither a failure by chance nor one for lack of a new test's file is what is shown.
+    let chance = deleted().always(KeptWhole, FAIL).with(Kept, Judge(1), 7);
+    assert_eq!(chance.play(|_| 0).decisive_tail(), Some("ended 1"));
+    let new = vec![CODE, ("tests/new.rs", None, file("test\n"))];
+    let lacks = deleted().set(|s| s.since = Some(new)).always(KeptWhole, FAIL);
+    let lacks = lacks.always(Kept, 7).always(KeptBlank, PASS);
+    check("a new file is named", &lacks, hides(&["tests/old.rs"]));
+    assert_eq!(lacks.play(|_| 0).decisive_tail(), Some("ended 1"));
     let once = deleted().with(KeptWhole, Judge(1), FAIL);
     check("failed once by chance", &once, yes(Strength::Proven));
     let named = deleted().always(KeptWhole, FAIL).always(KeptWholeBlank, PASS);
