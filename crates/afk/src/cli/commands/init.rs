@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
         if let Some(unseen) = here::unseen().await {
             context.out.note(unseen);
         }
-        if let Some(doubt) = doubt(given_remote.as_deref()).await {
+        if let Some(doubt) = doubt(&context.afk(), given_remote.as_deref()).await {
             context.out.note(doubt);
         }
         context.out.note(next(&context.afk(), &found, of_clone.as_ref(), &path));
@@ -89,13 +89,11 @@ fn is_read_only_if_named(path: &Path) -> bool {
 }
 
 /// What speaks against a remote that a person gave; the doctor looks at every other.
-async fn doubt(remote: Option<&str>) -> Option<String> {
+async fn doubt(afk: &str, remote: Option<&str>) -> Option<String> {
     match unworkable(remote?).await {
         Ok(None) => None,
         Ok(Some(why)) => Some(format!("the remote cannot be worked: {why}")),
-        Err(why) => {
-            Some(format!("the remote could not be looked at now ({why}): `afk doctor` looks again"))
-        }
+        Err(why) => Some(here::not_looked_at(afk, &why)),
     }
 }
 
