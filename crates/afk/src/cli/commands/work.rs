@@ -261,6 +261,9 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let (demo, interrupted) = interrupt.around(out, DEMO_STOPS, set_up).await;
     if interrupted {
         // Ctrl-C also ends the git commands that make the sample, which fail then.
+        if let Ok(demo) = demo {
+            demo.discard();
+        }
         return Err(stopped("the demo was stopped before it began"));
     }
     let demo = demo?;
