@@ -20,8 +20,11 @@ use crate::cli::sources::{current_dir, sources};
 pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -> Answer {
     let given = here::given(table)?;
     let mut found = here::found().await;
-    if found.repo.is_none() && !print {
-        here::git_works().await?;
+    if found.repo.is_none() {
+        match here::git_works().await {
+            Err(why) if print && table.is_empty() => found.not_told = Some(why.to_string()),
+            known => known?,
+        }
     }
     if found.repo.is_none() && !table.is_empty() {
         return Err(Error::invalid(
@@ -65,6 +68,9 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
     context.out.result(&document, |_| {
         if print { text.clone() } else { format!("wrote {}, disarmed", path.display()) }
     })?;
+    if let Some(why) = &found.not_told {
+        context.out.note(format!("it is not known whether a git repository is here: {why}"));
+    }
     if !print {
         if let Some(unseen) = here::unseen().await {
             context.out.note(unseen);
