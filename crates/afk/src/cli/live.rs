@@ -54,20 +54,13 @@ impl EngineWatch {
         let mut views = Vec::new();
         for id in &*known {
             if let Ok(Some(stored)) = ports.store.load(*id).await {
-                let mut view = RunView::read(engine, &stored.run, halted).await;
-                view.next = view.next.map(|next| as_typed(&next, &self.afk));
-                views.push(view);
+                views.push(RunView::read(engine, &stored.run, halted).await);
             }
         }
         let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);
         known.retain(|id| !settled(id));
         views
     }
-}
-
-/// A hint in which commands are written as `afk` is called, such as with its configuration file.
-pub(super) fn as_typed(hint: &str, afk: &str) -> String {
-    hint.replace("`afk ", &format!("`{afk} "))
 }
 
 /// Awaits `work`, and shows what `watch` reads until it is done.
@@ -79,7 +72,7 @@ pub(super) async fn beside<T>(
     if out.json {
         return work.await;
     }
-    let mut screen = Screen::new(out);
+    let mut screen = Screen::new(out, watch.afk.clone());
     tokio::pin!(work);
     let done = loop {
         tokio::select! {
@@ -99,11 +92,13 @@ pub(super) async fn beside<T>(
 
 struct Screen {
     bar: Option<ProgressBar>,
+    /// How a person calls this program for the runs that are shown.
+    afk: String,
     seen: BTreeMap<RunId, RunView>,
 }
 
 impl Screen {
-    fn new(out: &Out) -> Self {
+    fn new(out: &Out, afk: String) -> Self {
         let bar = out.live.then(|| {
             let bar = out.progress.add(ProgressBar::new_spinner());
             // Without the template the bar would still move, only plainer.
@@ -113,7 +108,7 @@ impl Screen {
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { bar, seen: BTreeMap::new() }
+        Self { bar, afk, seen: BTreeMap::new() }
     }
 
     fn show(&mut self, out: &Out, views: Vec<RunView>) {
@@ -121,13 +116,14 @@ impl Screen {
             Some(bar) => {
                 let width = console_width();
                 for view in views.iter().filter(|view| view.settled) {
-                    bar.println(news(self.seen.get(&view.run), view).pop().unwrap_or_default());
+                    let news = news(self.seen.get(&view.run), view, &self.afk);
+                    bar.println(news.last().map_or("", String::as_str));
                 }
-                bar.set_message(board(&views, width, out.paint_err));
+                bar.set_message(board(&views, width, &self.afk, out.paint_err));
             }
             None => {
                 for view in &views {
-                    for line in news(self.seen.get(&view.run), view) {
+                    for line in news(self.seen.get(&view.run), view, &self.afk) {
                         out.note(line);
                     }
                 }
@@ -149,20 +145,4 @@ fn console_width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
     // A terminal that does not know its size reports 0.
     size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hint_names_the_configuration_of_its_runs() {
-        let hint = "fix what stopped it, then `afk retry o/r#1`; `afk show o/r#1` has the details";
-        assert_eq!(as_typed(hint, "afk"), hint);
-        assert_eq!(
-            as_typed(hint, "afk --config /d/afk.toml"),
-            "fix what stopped it, then `afk --config /d/afk.toml retry o/r#1`; \
-             `afk --config /d/afk.toml show o/r#1` has the details"
-        );
-    }
 }

@@ -47,6 +47,11 @@ pub(super) fn many(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// A hint in which commands are written as `afk` is called, such as with its configuration file.
+pub(super) fn as_typed(hint: &str, afk: &str) -> String {
+    hint.replace("`afk ", &format!("`{afk} "))
+}
+
 /// Aligns rows in columns, two blanks apart, under an optional heading. Lines do not end in blanks.
 pub(super) fn columns<const N: usize>(
     heading: Option<[&str; N]>,
@@ -119,6 +124,17 @@ mod tests {
         check("a\u{202e}b\u{200b}c", "abc");
         check("mail @ann\n/and run", "mail @ann /and run");
         check("0123456789012345678901234", "0123456789012345678…");
+    }
+
+    #[test]
+    fn a_hint_names_the_configuration_of_its_runs() {
+        let hint = "fix what stopped it, then `afk retry o/r#1`; `afk show o/r#1` has the details";
+        assert_eq!(as_typed(hint, "afk"), hint);
+        assert_eq!(
+            as_typed(hint, "afk --config /d/afk.toml"),
+            "fix what stopped it, then `afk --config /d/afk.toml retry o/r#1`; \
+             `afk --config /d/afk.toml show o/r#1` has the details"
+        );
     }
 
     #[test]

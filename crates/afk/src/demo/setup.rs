@@ -55,10 +55,24 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Creates the folder, opens its control plane, and files and releases the issues.
+    /// Creates the folder, opens its control plane, and files and releases the issues. Whatever
+    /// fails, the folder is removed: there is nothing to see in it, and a further try under the
+    /// same name would be refused.
     pub async fn set_up(options: &DemoOptions) -> Result<Self, DemoError> {
         let begun = std::time::Instant::now();
         let folder = folder(options.keep.as_deref())?;
+        let demo = Box::pin(Self::set_up_in(folder.clone(), options, begun)).await;
+        if demo.is_err() {
+            remove(&folder);
+        }
+        demo
+    }
+
+    async fn set_up_in(
+        folder: PathBuf,
+        options: &DemoOptions,
+        begun: std::time::Instant,
+    ) -> Result<Self, DemoError> {
         seed_origin(&folder).await?;
         let thinking_ms = match options.forge {
             Some(_) => sample::THINKING_ON_FORGE_MS,
@@ -86,6 +100,11 @@ impl Demo {
         let setup_ms = begun.elapsed().as_millis() as u64;
         let (scenario, agent) = (options.scenario, options.agent);
         Ok(Self { scenario, agent, folder, app, forge, issue, next_issue, begun, setup_ms })
+    }
+
+    /// Removes the folder of a demo that nobody will run.
+    pub fn discard(self) {
+        remove(&self.folder);
     }
 
     /// Gives the scripted agent another script.
@@ -119,7 +138,12 @@ fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
         Some(path) => {
             usable(path)?;
             let mut builder = std::fs::DirBuilder::new();
-            builder.recursive(true).mode(MODE).create(path).map_err(made(path))?;
+            builder.mode(MODE);
+            if let Some(above) = path.parent() {
+                builder.recursive(true).create(above).map_err(made(above))?;
+            }
+            // Fails if somebody else has made it meanwhile: it may be removed again.
+            builder.recursive(false).create(path).map_err(made(path))?;
             path.to_owned()
         }
         None => {
@@ -131,6 +155,13 @@ fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
         }
     };
     folder.canonicalize().map_err(made(&folder))
+}
+
+/// Removes the folder that was created for a demo.
+fn remove(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder) {
+        tracing::warn!(folder = %folder.display(), %error, "the demo's folder cannot be removed");
+    }
 }
 
 /// Creates the bare origin with the project's first commit on `main`.

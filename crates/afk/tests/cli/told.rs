@@ -84,6 +84,10 @@ fn a_remote_that_is_given_brings_its_forge_and_is_looked_at() {
     let said = machine.afk(&["init", "--remote", "/nowhere/web.git", "--verify", "true"]);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     assert!(said.err.contains("`afk doctor` looks again"), "{}", said.err);
+    // The doctor is asked about the file that was written.
+    let there = ["--config", "there.toml", "init", "--remote", "/nowhere/web.git"];
+    let said = machine.afk(&[&there[..], &["--verify", "true"]].concat());
+    assert!(said.err.contains("there.toml doctor` looks again"), "{}", said.err);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{afk, finish, git, processes_in, until};
+use crate::support::{afk, finish, git, processes_in, until, write_program};
 use crate::world::{codes, mirror, proven_codes_of, shows, trees_exist};
 
 /// A demo that is over.
@@ -354,4 +354,28 @@ fn a_folder_that_is_there_is_left_alone() {
     let said = finish(afk(root.path(), &["demo", "--keep", keep])).ended(2);
     said.complains(&[keep, "exists already"]);
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_interrupt_before_the_demo_begins_leaves_no_folder() {
+    let check = |then: &str| {
+        let root = tempfile::Builder::new().prefix("afk-e2e-").tempdir().unwrap();
+        let (bin, keep) = (root.path().join("bin"), root.path().join("above/kept"));
+        let path = std::env::var("PATH").unwrap();
+        // A git that interrupts the demo when it commits the sample.
+        let program = format!(
+            "PATH='{path}'\nexport PATH\n\
+             case \"$*\" in *' commit '*) kill -INT $PPID; sleep 1; {then} ;; esac\n\
+             exec git \"$@\""
+        );
+        write_program(&bin.join("git"), &program);
+        let mut demo = afk(root.path(), &["demo", "--keep", keep.to_str().unwrap()]);
+        demo.env("PATH", format!("{}:{path}", bin.display()));
+        let said = finish(demo).ended(130);
+        said.complains(&["the demo was stopped before it began"]);
+        assert!(!keep.exists(), "the folder is left: {}", said.err);
+    };
+    // Ctrl-C also reaches git, but a signal to the demo alone does not.
+    check("exit 1");
+    check(":");
 }

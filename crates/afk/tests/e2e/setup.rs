@@ -79,10 +79,12 @@ fn print_writes_nothing_and_no_repository_is_no_obstacle() {
     let root = project("", &[]);
     let shown = here(&root, &["init", "--print"]).ended(0).out;
     assert!(shown.contains("# [repos.\"local/web\"]"), "{shown}");
-    let mut elsewhere = afk(&root.path().join("home"), &["init", "--print"]);
-    elsewhere.env("PATH", "/nowhere");
-    let shown = finish(elsewhere).ended(0).out;
-    assert!(shown.contains("No git repository was found here"), "{shown}");
+    let elsewhere = || afk(&root.path().join("home"), &["init", "--print"]);
+    let shown = finish(elsewhere()).ended(0).out;
+    assert!(shown.contains("# No git repository was found here"), "{shown}");
+    let mut with_nothing = elsewhere();
+    with_nothing.env("PATH", "/nowhere");
+    let shown = finish(with_nothing).ended(0).out;
     assert!(shown.contains("The Claude CLI was not found"), "{shown}");
     assert_eq!(std::fs::read_dir(root.path().join("home")).unwrap().count(), 0);
 }
@@ -98,6 +100,17 @@ fn where_git_is_missing_or_refuses_nothing_is_written() {
     init("PATH", "/nowhere").ended(6).complains(&["git was not found: install git"]);
     let said = init("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").ended(2);
     said.complains(&["git refuses to work in this folder", "dubious ownership", "safe.directory"]);
+    // What would be written can be seen, and says the same.
+    let print = |name: &str, value: &str, why: &str| {
+        let mut command = afk(&root.path().join("home"), &["init", "--print"]);
+        command.current_dir(root.path().join("web")).env(name, value);
+        let said = finish(command).ended(0);
+        said.complains(&["it is not known whether", why]);
+        let told = said.out.lines().any(|line| line.starts_with('#') && line.contains(why));
+        assert!(told && !said.out.contains("No git repository was found"), "{}", said.out);
+    };
+    print("PATH", "/nowhere", "git was not found: install git");
+    print("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1", "dubious ownership");
     assert_eq!(std::fs::read_dir(root.path().join("home")).unwrap().count(), 0);
 }
 

@@ -74,7 +74,8 @@ pub fn gather_facts<'a>(
         } else {
             SignIn::None
         };
-        StarterFacts { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
+        let claude = find_claude(&Claude::default()).ok();
+        StarterFacts { repo, not_told: None, claude, sign_in }
     })
 }
 

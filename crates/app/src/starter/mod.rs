@@ -18,6 +18,8 @@ use project::Proposal;
 pub struct StarterFacts {
     /// The repository whose clone `afk init` is run in, if any.
     pub repo: Option<FoundRepo>,
+    /// Why it is not known whether there is one, if git does not tell; may have several lines.
+    pub not_told: Option<String>,
     /// The path of the Claude CLI, if it was found.
     pub claude: Option<PathBuf>,
     /// How the Claude CLI is signed in.

@@ -25,8 +25,18 @@ pub fn text(found: &StarterFacts) -> String {
     let mut out = format!("{HEADER}\n");
     claude(&mut out, found);
     let Some(repo) = &found.repo else {
+        out.push('\n');
+        match &found.not_told {
+            None => out.push_str("# No git repository was found here.\n"),
+            Some(why) => {
+                out.push_str("# It is not known whether a git repository is here:\n");
+                for line in why.lines() {
+                    let _ = writeln!(out, "{}", format!("# {}", comment(line)).trim_end());
+                }
+            }
+        }
         out.push_str(
-            "\n# No git repository was found here. `afk enroll` in a clone of one adds a table such as\n\
+            "# `afk enroll` in a clone of one adds a table such as\n\
              # [repos.\"you/web\"]\n\
              # remote = \"/home/you/web.git\"\n\
              # verify = [\"make\", \"test\"]\n\
@@ -56,9 +66,9 @@ pub fn text(found: &StarterFacts) -> String {
         (None, None) => format!("{no_remote}, and how to test it is unknown; set both"),
     };
     // Commented out, because a guess would be in force.
+    // Writing to a string cannot fail, here and elsewhere.
     let _ = writeln!(out, "# Here is {}, and {missing}. Then take the # away.", repo.name);
     for line in table(repo).lines() {
-        // Writing to a string cannot fail, here and below.
         let _ = writeln!(out, "{}", format!("# {line}").trim_end());
     }
     out
@@ -204,7 +214,8 @@ mod tests {
             }),
             ..FoundRepo::named("you/web".parse().unwrap())
         };
-        StarterFacts { repo: Some(repo), claude: Some("/opt/claude".into()), sign_in: SignIn::Home }
+        let claude = Some("/opt/claude".into());
+        StarterFacts { repo: Some(repo), not_told: None, claude, sign_in: SignIn::Home }
     }
 
     /// The file must load without a problem, and be disarmed.
@@ -252,6 +263,10 @@ mod tests {
             found(None, None),
             StarterFacts::default(),
             StarterFacts { sign_in: SignIn::Key, ..StarterFacts::default() },
+            StarterFacts {
+                not_told: Some("git refuses:\nkill_switch = false\n\n\tgit config".to_owned()),
+                ..StarterFacts::default()
+            },
         ] {
             assert!(loaded(&text(&found)).policy.repos.is_empty());
         }

@@ -135,9 +135,7 @@ async fn table(
         Ok(Some(why)) => {
             return Err(Error::invalid(format!("{repo} cannot be worked: {why}")));
         }
-        Err(why) => context.out.note(format!(
-            "the remote could not be looked at now ({why}): `afk doctor` looks again"
-        )),
+        Err(why) => context.out.note(here::not_looked_at(&context.afk(), &why)),
     }
     let forge =
         found.forge.as_ref().map(|forge| (forge.kind.name().to_owned(), forge_table(forge)));

@@ -82,6 +82,11 @@ fn configured(context: &Context<'_>) -> Config {
     load::<Config>(&sources(context.config())).map(|loaded| loaded.config).unwrap_or_default()
 }
 
+/// A remark on a remote that could not be looked at. `afk` is how this program is called.
+pub(super) fn not_looked_at(afk: &str, why: &str) -> String {
+    format!("the remote could not be looked at now ({why}): `{afk} doctor` looks again")
+}
+
 /// A remark on what is only in the clone, which a run would not see; none if everything was pushed.
 pub(super) async fn unseen() -> Option<String> {
     remark(&not_pushed(&current_dir()).await)

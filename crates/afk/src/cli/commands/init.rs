@@ -20,8 +20,11 @@ use crate::cli::sources::{current_dir, sources};
 pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -> Answer {
     let given = here::given(table)?;
     let mut found = here::found().await;
-    if found.repo.is_none() && !print {
-        here::git_works().await?;
+    if found.repo.is_none() {
+        match here::git_works().await {
+            Err(why) if print && table.is_empty() => found.not_told = Some(why.to_string()),
+            known => known?,
+        }
     }
     if found.repo.is_none() && !table.is_empty() {
         return Err(Error::invalid(
@@ -65,11 +68,14 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
     context.out.result(&document, |_| {
         if print { text.clone() } else { format!("wrote {}, disarmed", path.display()) }
     })?;
+    if let Some(why) = &found.not_told {
+        context.out.note(format!("it is not known whether a git repository is here: {why}"));
+    }
     if !print {
         if let Some(unseen) = here::unseen().await {
             context.out.note(unseen);
         }
-        if let Some(doubt) = doubt(given_remote.as_deref()).await {
+        if let Some(doubt) = doubt(&context.afk(), given_remote.as_deref()).await {
             context.out.note(doubt);
         }
         context.out.note(next(&context.afk(), &found, of_clone.as_ref(), &path));
@@ -89,13 +95,11 @@ fn is_read_only_if_named(path: &Path) -> bool {
 }
 
 /// What speaks against a remote that a person gave; the doctor looks at every other.
-async fn doubt(remote: Option<&str>) -> Option<String> {
+async fn doubt(afk: &str, remote: Option<&str>) -> Option<String> {
     match unworkable(remote?).await {
         Ok(None) => None,
         Ok(Some(why)) => Some(format!("the remote cannot be worked: {why}")),
-        Err(why) => {
-            Some(format!("the remote could not be looked at now ({why}): `afk doctor` looks again"))
-        }
+        Err(why) => Some(here::not_looked_at(afk, &why)),
     }
 }
 

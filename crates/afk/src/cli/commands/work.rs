@@ -18,10 +18,10 @@ use super::{Context, called};
 use crate::cli::args::DemoArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::interrupt::{Interrupt, RUNS_GO_ON};
-use crate::cli::live::{EngineWatch, as_typed, beside};
+use crate::cli::live::{EngineWatch, beside};
 use crate::cli::render;
 use crate::cli::sources::sources;
-use crate::cli::words::many;
+use crate::cli::words::{as_typed, many, printable};
 use crate::demo::{Demo, DemoAgent, DemoOptions};
 
 /// What the first Ctrl-C of the demo is answered with.
@@ -63,10 +63,11 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let view = RunView::read(&app.engine, &stored.run, is_halted(&app.engine).await).await;
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
-        let board = render::board(std::slice::from_ref(&view), 100, paint);
-        let next = view.next.as_ref().map(|next| as_typed(next, &context.afk()));
+        let afk = context.afk();
+        let board = render::board(std::slice::from_ref(&view), 100, &afk, paint);
+        let next = view.next.as_ref().map(|next| as_typed(next, &afk));
         let next = next.map(|next| format!("\n\nnext: {next}"));
-        let why = crate::cli::words::printable(why);
+        let why = printable(why);
         format!("{board}\n\n{}{}", why.trim_end(), next.unwrap_or_default()).trim_end().to_owned()
     })?;
     match view.outcome {
@@ -260,6 +261,9 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let (demo, interrupted) = interrupt.around(out, DEMO_STOPS, set_up).await;
     if interrupted {
         // Ctrl-C also ends the git commands that make the sample, which fail then.
+        if let Ok(demo) = demo {
+            demo.discard();
+        }
         return Err(stopped("the demo was stopped before it began"));
     }
     let demo = demo?;

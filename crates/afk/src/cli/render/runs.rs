@@ -6,7 +6,8 @@ use afk_core::ids::{At, RunId};
 use super::super::style::Paint;
 use super::super::words::{between, columns_within, duration, line};
 
-/// How much of a run's id is shown on a terminal, in characters: no two runs begin alike.
+/// How much of a run's id is shown on a terminal, in characters: the millisecond in which it was
+/// admitted. Only runs that were admitted in the same one begin alike.
 const ID: usize = 13;
 
 /// A table of `runs`, in their order, each with the time of its admission.

@@ -29,7 +29,7 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
         out.push(format!("watch it at {}", line(link, 300)));
     }
     out.push(String::new());
-    out.extend(checklist(view, paint));
+    out.extend(checklist(view, usize::MAX, paint));
     out.push(String::new());
     out.push(effort(view));
     if let Some(error) = &view.error {

@@ -190,7 +190,7 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
         })
         .collect();
     if !rows.is_empty() {
-        let heading = ["READY", "HELD", "TITLE"];
+        let heading = ["READY", "WHY", "TITLE"];
         out.extend(columns_within(paint.width(), &[1, 2], Some(heading), &rows));
     }
     for why in missing(now) {
