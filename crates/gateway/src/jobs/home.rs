@@ -5,8 +5,11 @@
 //! settings or in an agent's definition, would take effect in everybody's turns. So each job gets
 //! copies of what the operator has put there for jobs, and what it changes goes with it.
 //!
-//! The sign-in is a link and no copy, because it is renewed while jobs run. A job that looks for
-//! the gateway's home by its path still finds it, since it runs as the same user.
+//! The sign-in is the gateway's own and no copy, because it is renewed while jobs run, and its
+//! refresh token can be spent only once. The environment of [`crate::turn::command`] says where it
+//! is. A CLI that does not know that variable follows a link here, which it replaces by a file when
+//! it renews the sign-in; the gateway's home gets that file when this home is removed. A job that
+//! looks for the gateway's home by its path still finds it, since it runs as the same user.
 
 use std::fs;
 use std::io;
@@ -32,13 +35,20 @@ const COPIED: [&str; 11] = [
 ];
 /// How deep folders are copied. Links are followed, and may lead in a circle.
 const DEPTH: u32 = 8;
+/// How the name of a home goes on after its checkout's.
+const END: &str = ".home";
 
 /// Returns where the home for a checkout is. Its name begins like the checkout's, so that what a
 /// killed service leaves of either is found alike.
 pub(super) fn beside(checkout: &Path) -> PathBuf {
     let mut home = checkout.as_os_str().to_owned();
-    home.push(".home");
+    home.push(END);
     home.into()
+}
+
+/// Whether a path is the home for a checkout, and not the checkout.
+pub(super) fn is_one(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(END.as_bytes())
 }
 
 /// Makes the home of a job from the gateway's.
