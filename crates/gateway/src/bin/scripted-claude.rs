@@ -130,6 +130,15 @@ fn note(prompt: &str) {
     }
 }
 
+/// Renews the sign-in in its home as the CLI does: by a new file that is renamed over the old one,
+/// or over a link to it.
+fn renew(sign_in: &str) {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let kept = home.join(".claude/.credentials.json");
+    let beside = home.join(".claude/.credentials.json.new");
+    let _ = fs::write(&beside, sign_in).and_then(|()| fs::rename(&beside, kept));
+}
+
 /// Makes a read-only folder, such as the caches of tools have.
 fn close(folder: &Path) {
     let _ = fs::create_dir_all(folder);
@@ -185,6 +194,7 @@ impl Play {
                     let folder = std::env::current_dir().unwrap_or_default();
                     self.delta(&folder.display().to_string());
                 }
+                "renew" => renew(&value),
                 "closed" => close(Path::new(&value)),
                 "read" => self.delta(&fs::read_to_string(&value).unwrap_or_else(|e| e.to_string())),
                 "bytes" => {

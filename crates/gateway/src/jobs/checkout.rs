@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use super::home;
 use crate::service::private_folder;
+use crate::sign_in;
 use crate::turn::process::{Cli, Progress};
 
 /// Time limit of one git command.
@@ -64,6 +65,8 @@ pub(crate) struct Checkout {
     path: PathBuf,
     /// The home of the CLI that works in it, and in no other.
     home: PathBuf,
+    /// The gateway's home.
+    gateway: PathBuf,
     /// Whether it is removed, or being removed, so that dropping it has nothing to do.
     is_removed: bool,
 }
@@ -91,12 +94,18 @@ impl Checkouts {
     }
 
     /// Removes the checkouts that an earlier process left, and what the CLI keeps of any in the
-    /// gateway's `home`.
+    /// gateway's `home`, which gets the sign-ins that were renewed in the homes of jobs.
     pub(crate) fn sweep(&self, home: &Path) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                remove(&entry.path());
+                let path = entry.path();
+                // What a repository has in a checkout is no sign-in.
+                if home::is_one(&path) {
+                    remove_home(&path, home);
+                } else {
+                    remove(&path);
+                }
             }
         }
         forget_checkouts(home);
@@ -107,8 +116,13 @@ impl Checkouts {
     pub(crate) async fn make(self: &Arc<Self>, cli: &Cli) -> Result<Checkout, CheckoutError> {
         let path = self.folder.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
         let home = home::beside(&path);
-        let checkout = Checkout { path: path.clone(), home: home.clone(), is_removed: false };
         let (own, gateway) = (home.clone(), cli.around.home.clone());
+        let checkout = Checkout {
+            path: path.clone(),
+            home: home.clone(),
+            gateway: gateway.clone(),
+            is_removed: false,
+        };
         tokio::task::spawn_blocking(move || home::make(&own, &gateway))
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -242,9 +256,10 @@ impl Checkout {
     pub(crate) async fn remove(mut self) {
         self.is_removed = true;
         let (path, home) = (std::mem::take(&mut self.path), std::mem::take(&mut self.home));
+        let gateway = std::mem::take(&mut self.gateway);
         let removed = tokio::task::spawn_blocking(move || {
             remove(&path);
-            remove(&home);
+            remove_home(&home, &gateway);
         });
         let _ = removed.await;
     }
@@ -256,11 +271,12 @@ impl Drop for Checkout {
             return;
         }
         let (path, home) = (std::mem::take(&mut self.path), std::mem::take(&mut self.home));
+        let gateway = std::mem::take(&mut self.gateway);
         std::thread::spawn(move || {
             // The git that was making it is being killed, and may still write.
             for _ in 0..LOOKS {
                 remove(&path);
-                remove(&home);
+                remove_home(&home, &gateway);
                 std::thread::sleep(BETWEEN_LOOKS);
                 if !path.exists() && !home.exists() {
                     break;
@@ -308,6 +324,15 @@ fn forget_checkouts(home: &Path) {
             remove(&entry.path());
         }
     }
+}
+
+/// Removes the home of a job. The gateway's home keeps the sign-in that was renewed there.
+fn remove_home(home: &Path, gateway: &Path) {
+    if let Err(error) = sign_in::take_back(home, gateway) {
+        let path = home.display();
+        tracing::warn!(%path, %error, "the sign-in that a job has renewed was not kept");
+    }
+    remove(home);
 }
 
 fn remove(path: &Path) {

@@ -15,6 +15,8 @@ use afk_agent::agents::claude::control;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use crate::sign_in;
+
 /// The agent definition of lean turns; see [`crate::shipped`].
 const CONVERSATIONAL: &str = "conversational";
 /// The agent definition of lean turns with a schema. The CLI answers those by a tool of its own;
@@ -22,6 +24,9 @@ const CONVERSATIONAL: &str = "conversational";
 const STRUCTURED: &str = "structured";
 /// How often the CLI retries a request to the model's API: not for minutes with a bad key.
 const RETRIES: &str = "2";
+
+/// The CLI's variable for the folder of its sign-in, where that is not its home's.
+const SIGN_IN: &str = "CLAUDE_SECURESTORAGE_CONFIG_DIR";
 
 /// Flags that halve the context of a turn. It runs no hooks: one in the gateway's home would run
 /// for every caller.
@@ -227,6 +232,10 @@ fn env(spec: &TurnSpec, around: &Surroundings) -> Vec<(String, SecretString)> {
     let mut env: Vec<(String, SecretString)> = Vec::new();
     let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.into()));
     set("HOME", &home.to_string_lossy());
+    if matches!(spec.kind, TurnKind::Job { .. }) {
+        // What the CLI renews must outlive the job's home: a refresh token can be spent only once.
+        set(SIGN_IN, &around.home.join(sign_in::FOLDER).to_string_lossy());
+    }
     set("PATH", &around.path);
     set("LANG", "C.UTF-8");
     // Prompts come from outside, so neither they nor a CLAUDE.md may pull files into the request.
@@ -369,13 +378,18 @@ mod tests {
             effort: None,
             schema: None,
         };
-        for (kind, expected) in
-            [(lean(Input::Text, true), "/state/home"), (job, "/jobs/afk-job-1.home")]
-        {
+        for (kind, home, sign_in) in [
+            (lean(Input::Text, true), "/state/home", None),
+            (job, "/jobs/afk-job-1.home", Some("/state/home/.claude")),
+        ] {
             let spec = TurnSpec { model: None, kind };
             let made = invocation(&spec, &around(), Path::new("/jobs/afk-job-1"));
-            let home = made.env.iter().find(|(name, _)| name == "HOME");
-            assert_eq!(home.unwrap().1.expose_secret(), expected);
+            let value = |name: &str| {
+                let found = made.env.iter().find(|(known, _)| known == name);
+                found.map(|(_, value)| value.expose_secret())
+            };
+            assert_eq!(value("HOME"), Some(home));
+            assert_eq!(value("CLAUDE_SECURESTORAGE_CONFIG_DIR"), sign_in);
         }
     }
 

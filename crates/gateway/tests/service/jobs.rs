@@ -351,6 +351,39 @@ async fn facts_a_job_s_idempotency_key_is_honoured_at_once_and_after_a_restart()
     assert_eq!(stand.get("/jobs").await.1["jobs"].as_array().unwrap().len(), 2);
 }
 
+#[tokio::test]
+async fn gateway_a_sign_in_that_a_job_has_renewed_outlives_the_job_s_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("state/home/.claude/.credentials.json");
+    std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    std::fs::write(&kept, "{}").unwrap();
+    let stand = Stand::at(folder, cold()).await;
+    // The newer sign-in is kept, and file systems' clocks are coarse.
+    let tick = || tokio::time::sleep(Duration::from_millis(20));
+    tick().await;
+    let id = submit(&stand, r#"[[renew:{"n":1}]][[echo:x]]"#, json!({})).await;
+    assert_eq!(until(&stand, &id, &OVER).await["status"], "completed");
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), r#"{"n":1}"#);
+    tick().await;
+    let chat = stand.chat(r#"[[renew:{"n":2}]][[echo:x]]"#, json!({"agent": "triage"}));
+    assert_eq!(answer(chat).await.0, 200);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), r#"{"n":2}"#);
+    // As a killed service leaves the home of a job.
+    tick().await;
+    let folder = stand.stop().await;
+    let left = folder.path().join("state/checkouts/afk-job-0123.home");
+    std::fs::create_dir_all(left.join(".claude")).unwrap();
+    std::fs::write(left.join(".claude/.credentials.json"), r#"{"n":3}"#).unwrap();
+    // And a checkout whose repository has such a file.
+    let checkout = folder.path().join("state/checkouts/afk-job-4567");
+    std::fs::create_dir_all(checkout.join(".claude")).unwrap();
+    tick().await;
+    std::fs::write(checkout.join(".claude/.credentials.json"), r#"{"n":4}"#).unwrap();
+    let _stand = Stand::at(folder, cold()).await;
+    assert!(!left.exists() && !checkout.exists());
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), r#"{"n":3}"#);
+}
+
 /// Returns the median time that `/health` takes to answer.
 async fn health_takes(stand: &Stand) -> Duration {
     let mut times = Vec::new();

@@ -354,6 +354,7 @@ async fn gateway_a_job_that_ran_when_the_service_was_killed_has_cost_its_budget(
 /// It would forgive every token what it has spent.
 #[tokio::test]
 async fn gateway_a_service_that_cannot_read_what_was_spent_today_does_not_start() {
+    well_within_a_day().await;
     let stand = Stand::new(cold()).await;
     // Each scripted turn costs a cent.
     let cent = Caller::new(&stand, "cent", usd_per_day(0.01));
