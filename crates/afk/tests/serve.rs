@@ -104,7 +104,7 @@ fn whoever_loses_the_lease_stops() {
         (world.json(&["status"])["serving"]["pid"] == control.id()).then_some(())
     });
     let sql = "UPDATE leases SET owner = 'somebody', generation = generation + 1, \
-               until = until + 60000000 WHERE key = 'serve'";
+               until = until + 20000000 WHERE key = 'serve'";
     let store = format!("sqlite://{}", world.path("data/afk.db").display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

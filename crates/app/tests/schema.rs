@@ -186,6 +186,15 @@ fn what_is_valid_is_valid_for_both() {
     }
 }
 
+#[test]
+fn a_pattern_that_no_repo_matches_needs_a_stage() {
+    let mut document = document(LIKE);
+    document["repos"] = json!({});
+    document["repos_like"]["acme/*"]["stages"] = json!([]);
+    assert_eq!(compare(&document), Ok(()));
+    assert_eq!(told(&document).0.len(), 1);
+}
+
 /// Values that are wrong by themselves: both refuse each.
 #[test]
 #[allow(clippy::too_many_lines, reason = "most of it is the table")]

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use afk_core::verdict::StageNamesError;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -271,6 +272,12 @@ fn read_patterns<T: Compose>(draft: &mut Draft) {
     let Some(Value::Object(patterns)) = draft.tree.get(REPOS_LIKE) else { return };
     for (pattern, table) in patterns.clone() {
         let Value::Object(mut table) = table else { continue };
+        // Nothing else notices it as long as no repo matches.
+        if table.get("stages").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            let key = [REPOS_LIKE, &pattern, "stages"].map(str::to_owned);
+            let problem = draft.places.problem(&key, StageNamesError::Empty.to_string());
+            draft.problems.push(problem);
+        }
         T::complete_repo(&mut table);
         let mut tree = json!({ REPOS: { SAMPLE: table } });
         for _ in 0..MAX_PROBLEMS {

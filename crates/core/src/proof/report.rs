@@ -349,8 +349,8 @@ impl ProofReport {
         let fails = |role| {
             failed(role).is_some() && runs(role).count() - passed(role) > passed(role).min(1)
         };
-        let passes = |role| passed(role) > 0 && !fails(role);
-        let is_overruled = passes(TreeRole::KeptBlank) || passes(TreeRole::KeptGrown);
+        let holds = |role| passed(role) > 0 && !fails(role);
+        let is_overruled = holds(TreeRole::KeptBlank) || holds(TreeRole::KeptGrown);
         [TreeRole::KeptScripts, TreeRole::Kept, TreeRole::KeptWhole]
             .into_iter()
             .filter(|role| *role != TreeRole::Kept || !is_overruled)
