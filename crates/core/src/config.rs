@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexSet;
-pub use problems::{Mistake, dotted};
+pub use problems::{Mistake, NO_STAGES, dotted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

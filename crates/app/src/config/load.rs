@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use afk_core::verdict::StageNamesError;
+use afk_core::config::NO_STAGES;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -275,7 +275,7 @@ fn read_patterns<T: Compose>(draft: &mut Draft) {
         // Nothing else notices it as long as no repo matches.
         if table.get("stages").and_then(Value::as_array).is_some_and(Vec::is_empty) {
             let key = [REPOS_LIKE, &pattern, "stages"].map(str::to_owned);
-            let problem = draft.places.problem(&key, StageNamesError::Empty.to_string());
+            let problem = draft.places.problem(&key, NO_STAGES.to_owned());
             draft.problems.push(problem);
         }
         T::complete_repo(&mut table);

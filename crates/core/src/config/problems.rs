@@ -13,6 +13,10 @@ use crate::ids::RepoName;
 use crate::issue::same_label;
 use crate::proof::ProofPolicyError;
 
+/// What is wrong with an empty list of stages.
+pub const NO_STAGES: &str = "there are none, so a landed commit could never be green; add one, for \
+     instance { name = \"ci\", command = [\"sh\", \"ci.sh\"] }";
+
 /// Something wrong in a configuration of the right types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
@@ -190,11 +194,7 @@ impl Repo {
     fn stage_mistakes(&self) -> Vec<Mistake> {
         let mut found = Vec::new();
         if self.stages.is_empty() {
-            found.push(Mistake::at(
-                &["stages"],
-                "there are none, so a landed commit could never be green; add one, for \
-                 instance { name = \"ci\", command = [\"sh\", \"ci.sh\"] }",
-            ));
+            found.push(Mistake::at(&["stages"], NO_STAGES));
         }
         for (n, stage) in self.stages.iter().enumerate() {
             let nth = n.to_string();

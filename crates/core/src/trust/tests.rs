@@ -147,7 +147,7 @@ fn check_asked(asked: &[&str], events: &[&str], expected: Result<&str, &str>) {
 fn each_refusal_is_a_whole_sentence() {
     let by = || actor("dev");
     let at = At::UNIX_EPOCH;
-    let first = "1970-01-01T00:00:00Z";
+    let first = "1970-01-01 00:00:00Z";
     let edited = |what, by| ReleaseRefusal::Edited { what, at, by };
     let again = "a trusted person must take the ready label off and put it on again";
     for (refusal, expected) in [
